@@ -1,0 +1,81 @@
+"""What a finished run leaves in the Prefect UI: the account, the stages, the failures.
+
+Public: `account_of`, `publish_run_artifacts`.
+"""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.stages import Night
+from tasks.status import list_failures
+
+TOP_FAILURES = 10
+
+
+def account_of(night: Night) -> dict[str, Any]:
+    """Put a finished run into numbers, as JSON."""
+    record = night.run.record
+    snapshot = night.published.snapshot if night.published is not None else None
+    return {
+        "sentence": (
+            f"{record.done} done, {record.reused} reused, {record.failed} failed, "
+            f"{record.quarantined} quarantined, {record.removed} removed of {record.seen} seen; "
+            f"snapshot {record.snapshot}"
+        ),
+        "run": asdict(record),
+        "snapshot": snapshot.number if snapshot is not None else None,
+        "is_new_snapshot": bool(night.published is not None and night.published.is_new),
+        "stages": [asdict(summary) for summary in night.summaries],
+    }
+
+
+def publish_run_artifacts(night: Night) -> dict[str, Any]:
+    """Create the summary table and the morning report; give the account."""
+    account = account_of(night)
+    create_table_artifact(
+        key="run-summary",
+        table=[
+            {
+                "stage": stage["stage"],
+                "done": stage["n_done"],
+                "reused": stage["n_reused"],
+                "failed": stage["n_failed"],
+                "seconds": round(stage["wall_s"], 1),
+                "CPU seconds": round(stage["cpu_s"], 1),
+                "MB written": round(stage["n_bytes"] / 1e6, 1),
+            }
+            for stage in account["stages"]
+        ],
+        description=account["sentence"],
+    )
+    create_markdown_artifact(
+        key="morning-report",
+        markdown=_markdown(night, account),
+        description=f"Account of run {account['run']['run_id']}",
+    )
+    return account
+
+
+def _markdown(night: Night, account: dict[str, Any]) -> str:
+    run = account["run"]
+    lines = [
+        f"# {account['sentence']}",
+        "",
+        f"seen {run['seen']} = done {run['done']} + reused {run['reused']} + failed {run['failed']} "
+        f"+ quarantined {run['quarantined']} + removed {run['removed']}",
+        "",
+        f"{run['audio_s'] / 3600:.2f} hours of audio decoded, {run['cpu_s']:.0f} CPU seconds, at most "
+        f"{run['peak_memory_bytes'] / 1e6:.0f} MB of memory per worker.",
+        "",
+    ]
+    failures = list_failures(night.store)
+    if not failures:
+        return "\n".join([*lines, "No failures."])
+    remedies = {row["code"]: row["remedy"] for row in failures}
+    lines += ["| failure | tracks | remedy |", "|---|---|---|"]
+    for code, count in Counter(row["code"] for row in failures).most_common(TOP_FAILURES):
+        lines.append(f"| {code} | {count} | {remedies[code]} |")
+    return "\n".join(lines)

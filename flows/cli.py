@@ -1,0 +1,56 @@
+"""The command line ``musichash``: one subcommand per stage, in the order of the pipeline.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 done with failures (see ``musichash
+failures``). Commands import what they need when they run, so that ``--help`` answers at once.
+"""
+
+import sys
+
+import typer
+
+from flows import commands_ask, commands_run
+from flows.environment import prepare_environment
+from musichash_core.errors import ConfigError, MusicHashError, ParameterError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="musichash",
+    help="Nightly batch pipeline for music catalogues: HPSS features, genres, hash codes, search.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 done with failures.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (commands_run, commands_ask):
+    module.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; turn every error on purpose into one sentence and an exit code."""
+    prepare_environment(quiet=True)
+    try:
+        app()
+    except MusicHashError as error:
+        _complain(str(error))
+        sys.exit(EXIT_USAGE if _is_wrong_input(error) else EXIT_FAILED)
+    except SystemExit as exit_:
+        if exit_.code == EXIT_INTERRUPTED:
+            _complain("interrupted; what was finished is kept, the same command goes on from there")
+        raise
+
+
+def _complain(sentence: str) -> None:
+    typer.secho(f"error: {sentence}", fg=typer.colors.RED, err=True)
+
+
+def _is_wrong_input(error: MusicHashError) -> bool:
+    from storage.errors import CatalogueError, LabelsError
+    from tasks.search import UnknownTrackError
+
+    wrong = (ConfigError, ParameterError, CatalogueError, LabelsError, UnknownTrackError)
+    return isinstance(error, wrong)

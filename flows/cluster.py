@@ -1,0 +1,180 @@
+"""The Dask workers of a run: an embedded cluster by default, or an existing scheduler.
+
+Workers start when the first work is handed out, so that a run without work starts none.
+Public: `ClusterSettings`, `Workers`, `estimate_worker_bytes`.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import dask
+from distributed import Client, LocalCluster, as_completed
+from distributed.scheduler import KilledWorker
+from pydantic import BaseModel, ConfigDict, Field
+
+from musichash_core.errors import MusicHashError
+from tasks.resources import code_fingerprint, warm_worker
+
+IN_FLIGHT_PER_WORKER = 4
+"""Partitions handed to the scheduler per worker thread: enough to keep it busy, few to remember."""
+
+DASK_SETTINGS = {
+    # A worker that dies is replaced even when the machine is slow; without this the cluster
+    # forgets it after 15 s and the run waits for ever.
+    "distributed.deploy.lost-worker-timeout": "300s",
+    "distributed.scheduler.no-workers-timeout": "120s",
+    "distributed.scheduler.allowed-failures": 2,
+    "distributed.scheduler.active-memory-manager.start": False,
+}
+
+GPU_RESOURCE = "GPU"
+
+
+class ClusterSettings(BaseModel):
+    """Where the work of a run is done; never changes its results."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheduler: str | None = Field(
+        None, description="address of a running Dask scheduler; none starts workers here"
+    )
+    n_workers: int | None = Field(
+        None, ge=1, le=1024, description="worker processes here; none is one per CPU"
+    )
+    worker_memory_bytes: int | None = Field(
+        None, ge=1 << 28, description="memory limit of a worker here; none is estimated"
+    )
+
+
+class WorkerCodeError(MusicHashError):
+    """The workers run another version of the code than this process."""
+
+
+def estimate_worker_bytes() -> int:
+    """State the memory that a worker needs, whatever the length of a track.
+
+    Interpreter and libraries take about 0.6 GB once torch is loaded; one partition's shard, a
+    decoder and 16 segments in the networks stay below 0.4 GB. Twice the sum is the limit, because
+    Dask pauses a worker at 80 % of it.
+    """
+    return 2 * (600 + 400) * 1_000_000
+
+
+class Workers:
+    """Worker processes that start on first use and end with the context.
+
+    Parameters
+    ----------
+    settings : ClusterSettings
+        Which workers.
+    """
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+        self._cluster: LocalCluster | None = None
+        self._client: Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._client is not None:
+            self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    @property
+    def client(self) -> Client:
+        """The connection to the scheduler; starts or finds the workers."""
+        if self._client is None:
+            dask.config.set(DASK_SETTINGS)
+            if self._settings.scheduler is not None:
+                self._client = self._connect(self._settings.scheduler)
+            else:
+                self._cluster = self._start()
+                self._client = Client(self._cluster)
+            self._check_code(self._client)
+            self._client.run(warm_worker)
+        return self._client
+
+    def _start(self) -> LocalCluster:
+        n_workers = self._settings.n_workers or os.cpu_count() or 1
+        return LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=self._settings.worker_memory_bytes or estimate_worker_bytes(),
+            host="127.0.0.1",
+            dashboard_address=None,
+        )
+
+    @staticmethod
+    def _connect(address: str) -> Client:
+        try:
+            client = Client(address, timeout="30s")
+            client.wait_for_workers(1, timeout=120)
+        except (OSError, TimeoutError) as error:
+            raise MusicHashError(
+                f"no Dask scheduler with workers answers at {address} ({error}); start one, or "
+                "leave out --scheduler to use this machine"
+            ) from error
+        return client
+
+    @staticmethod
+    def _check_code(client: Client) -> None:
+        own = code_fingerprint()
+        others = {
+            worker: code for worker, code in client.run(code_fingerprint).items() if code != own
+        }
+        if others:
+            raise WorkerCodeError(
+                f"{len(others)} worker(s) run other code than this process (first: "
+                f"{min(others)}); install the same version of musichash on all of them"
+            )
+
+    def resources_for_gpu(self) -> dict[str, int]:
+        """Ask for a GPU where the cluster has one; a request that none can meet waits for ever."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        has_gpu = any(worker.get("resources", {}).get(GPU_RESOURCE, 0) > 0 for worker in workers)
+        return {GPU_RESOURCE: 1} if has_gpu else {}
+
+    def fan_out(
+        self, function: Callable[..., Any], queue: "deque[tuple[Any, ...]]", **options: Any
+    ) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """Call a function on the workers with each tuple of arguments in a queue.
+
+        Parameters
+        ----------
+        function : callable
+            A module-level function; its results must be small.
+        queue : deque of tuple
+            Arguments; the caller may append more while it iterates.
+        **options
+            For `distributed.Client.submit`, such as ``resources``.
+
+        Yields
+        ------
+        arguments, outcome
+            In the order of completion. The outcome is the result, or the `KilledWorker` when these
+            arguments killed their workers; any other exception is raised.
+        """
+        client = self.client
+        room = IN_FLIGHT_PER_WORKER * max(1, sum(client.nthreads().values()))
+        running: dict[Any, tuple[Any, ...]] = {}
+        finished = as_completed()
+        while queue or running:
+            while queue and len(running) < room:
+                arguments = queue.popleft()
+                future = client.submit(function, *arguments, pure=False, **options)
+                running[future] = arguments
+                finished.add(future)
+            future = next(finished)
+            arguments = running.pop(future)
+            try:
+                outcome: Any = future.result()
+            except KilledWorker as error:
+                outcome = error
+            future.release()
+            yield arguments, outcome

@@ -1,0 +1,203 @@
+"""Subcommands that ask: ``search``, ``status``, ``failures``, ``verify``, ``report``.
+
+Public: `add_to`.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from flows.options import ConfigOption, JsonOption, StoreOption, console_for, write_json
+
+EXIT_FAILED = 1
+SHOWN_FAILURES = 50
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommands."""
+    for command in (search, status, failures, verify, report):
+        app.command(rich_help_panel="Questions")(command)
+
+
+def search(
+    store: StoreOption,
+    file: Annotated[
+        str | None, typer.Option("--file", help="An audio file, in the catalogue or not.")
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option("--track", help="A track of the catalogue: its id or its path.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of answers.")] = 10,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the tracks that sound most like a track of the catalogue, or like any audio file.
+
+    Ranked by Hamming distance between hash codes; ties by asymmetric distance, then by id.
+
+    [bold]Examples:[/bold]
+    musichash search --store ~/music.store --track jazz/take5.ogg
+    musichash search --store ~/music.store --file excerpt.wav -k 5
+    """
+    from musichash_core.config import load_config
+    from tasks.search import search_file, search_track
+
+    if (file is None) == (track is None):
+        raise typer.BadParameter("name either a --file or a --track")
+    answer = (
+        search_track(store, track, k=k)
+        if track is not None
+        else search_file(store, str(file), load_config(config), k=k)
+    )
+    if as_json:
+        write_json(answer.as_dict())
+        return
+    table = Table(
+        title=f"Nearest to {answer.query} among {answer.n_codes} tracks ({answer.n_bits} bits)",
+        title_justify="left",
+    )
+    for name in ("rank", "distance", "genre", "p", "label", "track"):
+        table.add_column(name, justify="right" if name in {"rank", "distance", "p"} else "left")
+    for match in answer.matches:
+        table.add_row(
+            str(match.rank),
+            str(match.distance),
+            Text(match.genre),
+            f"{match.probability:.2f}",
+            Text(match.label or ""),
+            Text(match.path),
+        )
+    console_for(as_json=False).print(table)
+
+
+def status(store: StoreOption, as_json: JsonOption = False) -> None:
+    """Show what a store holds: its snapshot, its tables, its last runs.
+
+    [bold]Example:[/bold] musichash status --store ~/music.store --json
+    """
+    from tasks.status import store_status
+
+    found = store_status(store)
+    if as_json:
+        write_json(found)
+        return
+    console = console_for(as_json=False)
+    if found["snapshot"] is None:
+        console.print(f"{found['store']}: nothing published yet", highlight=False)
+    else:
+        counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
+        console.print(
+            f"{found['store']}: snapshot {found['snapshot']}, model {found['generation']}; {counts}",
+            highlight=False,
+        )
+        for name, paths in found["tables"].items():
+            console.print(f"  {name:<12} {' '.join(paths)}", highlight=False)
+    console.print(_runs_table(found["runs"]))
+
+
+def _runs_table(runs: list[dict[str, Any]]) -> Table:
+    table = Table(title="last runs", title_justify="left")
+    columns = ("seen", "done", "reused", "failed", "quarantined", "removed")
+    for name in ("started (UTC)", "state", *columns, "wall s", "MB/worker", "snapshot"):
+        table.add_column(name, justify="left" if name in {"started (UTC)", "state"} else "right")
+    for run in runs:
+        table.add_row(
+            f"{datetime.fromisoformat(run['started']):%Y-%m-%d %H:%M:%S}",
+            run["state"],
+            *(str(run[name]) for name in columns),
+            f"{run['wall_s']:.1f}",
+            f"{run['peak_memory_bytes'] / 1e6:.0f}",
+            str(run["snapshot"] or ""),
+        )
+    return table
+
+
+def failures(store: StoreOption, as_json: JsonOption = False) -> None:
+    """List the tracks that could not be processed, why, and what to do about each reason.
+
+    [bold]Example:[/bold] musichash failures --store ~/music.store
+    """
+    from tasks.status import list_failures
+
+    rows = list_failures(store)
+    if as_json:
+        write_json(rows)
+        return
+    console = console_for(as_json=False)
+    if not rows:
+        console.print("no failures")
+        return
+    by_code: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_code.setdefault(row["code"], []).append(row)
+    for code, entries in sorted(by_code.items(), key=lambda item: -len(item[1])):
+        again = "tried again by the next run" if entries[0]["retryable"] else "not tried again"
+        console.print(f"[bold red]{code}[/bold red]: {len(entries)} track(s), {again}")
+        console.print(f"  cause:  {entries[0]['cause']}", highlight=False)
+        console.print(f"  remedy: {entries[0]['remedy']}", highlight=False)
+        for row in entries[:SHOWN_FAILURES]:
+            line = f"  - {row['path']}: {row['message']} (attempt {row['attempts']})"
+            console.print(Text(line))
+        if len(entries) > SHOWN_FAILURES:
+            console.print(f"  ... and {len(entries) - SHOWN_FAILURES} more: use --json")
+
+
+def verify(store: StoreOption, as_json: JsonOption = False) -> None:
+    """Re-read every byte of the published snapshot and compare it with its manifest.
+
+    Ends with exit code 1 when anything is missing, changed or left over.
+
+    [bold]Example:[/bold] musichash verify --store ~/music.store
+    """
+    from flows.progress import RichReporter
+    from tasks.status import verify_store
+
+    reporter = RichReporter(console_for(as_json=as_json))
+    has_begun = False
+
+    def on_progress(_: int, total: int) -> None:
+        nonlocal has_begun
+        if not has_begun:
+            reporter.start("verify", total, "entries")
+            has_begun = True
+        reporter.advance("verify", 1)
+
+    found = verify_store(store, on_progress=on_progress)
+    problems = found["findings"]
+    reporter.finish(
+        "verify",
+        f"snapshot {found['snapshot']}: {found['files']} files, {found['bytes'] / 1e6:.1f} MB read; "
+        + (f"{len(problems)} problem(s)" if problems else "all as published"),
+    )
+    if as_json:
+        write_json(found)
+    else:
+        for finding in problems:
+            typer.echo(f"  {finding['path']}: {finding['problem']}")
+    raise typer.Exit(EXIT_FAILED if problems else 0)
+
+
+def report(
+    store: StoreOption,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File to write; report.html in the store.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a self-contained HTML page about the published snapshot.
+
+    [bold]Example:[/bold] musichash report --store ~/music.store --output night.html
+    """
+    from musichash_core.config import load_config
+    from tasks.report import write_report
+
+    path = write_report(store, load_config(config), None if output is None else str(output))
+    if as_json:
+        write_json({"report": str(path)})
+    else:
+        typer.echo(str(path))

@@ -1,0 +1,309 @@
+"""Subcommands that do the work: ``run`` and the stages that it composes, and ``demo``.
+
+Public: `add_to`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.options import (
+    CataloguesOption,
+    ConfigOption,
+    JsonOption,
+    LabelsOption,
+    RetryOption,
+    SchedulerOption,
+    ShrinkOption,
+    StoreOption,
+    WorkerMemoryOption,
+    WorkersOption,
+    console_for,
+    write_json,
+)
+from flows.progress import RichReporter, reporting
+
+if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
+    from flows.cluster import ClusterSettings
+    from flows.stages import Night
+
+EXIT_WITH_FAILURES = 3
+
+RetrainOption = Annotated[
+    bool, typer.Option("--retrain", help="Train a new model although the store has one.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommands, in the order of the pipeline."""
+    app.command()(run)
+    app.command()(demo)
+    for command in (scan, plan, extract, train, encode, index):
+        app.command(rich_help_panel="Stages of a run")(command)
+
+
+def _settings(
+    workers: int | None, worker_memory: int | None, scheduler: str | None
+) -> "ClusterSettings":
+    from flows.cluster import ClusterSettings
+
+    return ClusterSettings(
+        n_workers=workers,
+        worker_memory_bytes=None if worker_memory is None else worker_memory * 1_000_000,
+        scheduler=scheduler,
+    )
+
+
+def run(
+    catalogue: CataloguesOption,
+    store: StoreOption,
+    labels: LabelsOption = None,
+    config: ConfigOption = None,
+    dry_run: DryRunOption = False,
+    retry_failed: RetryOption = False,
+    retrain: RetrainOption = False,
+    allow_shrink: ShrinkOption = False,
+    workers: WorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Process what is new in a catalogue: scan, extract, train or load, encode, index, publish.
+
+    Interrupted at any time, the same command goes on where it stopped. Unchanged tracks are never
+    decoded again.
+
+    [bold]Example:[/bold] musichash run --catalogue ~/Music --store ~/music.store
+    """
+    from musichash_core.config import load_config
+    from tasks.scan import check_catalogues
+
+    settings = load_config(config)
+    check_catalogues(catalogue)
+    if dry_run:
+        _show_plan(store, catalogue, labels, config, retry_failed, as_json)
+        return
+    from flows.nightly import nightly
+
+    console = console_for(as_json=as_json)
+    with reporting(RichReporter(console)):
+        account = nightly(
+            catalogues=[str(Path(folder).absolute()) for folder in catalogue],
+            store=str(Path(store).absolute()),
+            labels=labels,
+            config=settings,
+            cluster=_settings(workers, worker_memory, scheduler),
+            retry_failed=retry_failed,
+            allow_shrink=allow_shrink,
+            retrain=retrain,
+        )
+    _conclude(account, as_json=as_json)
+
+
+def _conclude(account: dict[str, Any], *, as_json: bool) -> None:
+    """Print a run's account and choose the exit code."""
+    n_failed = account["run"]["failed"] + account["run"]["quarantined"]
+    if as_json:
+        write_json(account)
+    elif n_failed:
+        typer.echo(
+            f"done with {n_failed} failure(s): 'musichash failures' tells why and what to do"
+        )
+    raise typer.Exit(EXIT_WITH_FAILURES if n_failed else 0)
+
+
+def demo(
+    store: Annotated[
+        str, typer.Option("--store", help="Where to build the demonstration store.")
+    ] = "demo/store",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole pipeline on the sample catalogue of real music, and search in it.
+
+    Needs a checkout of the repository, which holds the music. One file of it is damaged on
+    purpose, so this ends with exit code 3.
+
+    [bold]Example:[/bold] musichash demo --store /tmp/demo-store
+    """
+    from flows.demonstration import demonstrate
+
+    account = demonstrate(
+        store, cluster=_settings(workers, None, None), console=console_for(as_json=as_json)
+    )
+    _conclude(account, as_json=as_json)
+
+
+def _show_plan(  # noqa: PLR0913 - the options of one command
+    store: str,
+    catalogue: list[str],
+    labels: str | None,
+    config: Path | None,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    from flows.stages import check_model, describe_plan, scan_stage
+    from musichash_core.config import load_config
+    from tasks.plan import make_plan
+
+    reporter = RichReporter(console_for(as_json=as_json))
+    found = scan_stage(store, catalogue, labels, reporter)
+    check_model(store, found.catalogue)
+    made = make_plan(
+        store, found.catalogue, load_config(config), retry_failed=retry_failed, allow_shrink=True
+    )
+    if as_json:
+        write_json(made.counts)
+    else:
+        reporter.finish("plan", describe_plan(made))
+        typer.echo("dry run: nothing was written")
+
+
+def scan(
+    catalogue: CataloguesOption,
+    store: StoreOption,
+    labels: LabelsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the audio files of a catalogue, identify new and changed ones, read labels.
+
+    [bold]Example:[/bold] musichash scan --catalogue ~/Music --store ~/music.store
+    """
+    from flows.stages import scan_stage
+    from tasks.ledger import holding
+    from tasks.scan import record
+
+    reporter = RichReporter(console_for(as_json=as_json))
+    found = scan_stage(store, catalogue, labels, reporter)
+    with holding(store, create=True):
+        record(store, found.catalogue)
+    if as_json:
+        write_json(found.counts)
+
+
+def plan(
+    store: StoreOption,
+    config: ConfigOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is new, done, failed or gone since the last run; does nothing.
+
+    [bold]Example:[/bold] musichash plan --store ~/music.store
+    """
+    from flows.stages import describe_plan
+    from musichash_core.config import load_config
+    from tasks.plan import make_plan
+    from tasks.scan import recorded
+
+    made = make_plan(
+        store, recorded(store), load_config(config), retry_failed=retry_failed, allow_shrink=True
+    )
+    if as_json:
+        write_json(made.counts)
+    else:
+        typer.echo(describe_plan(made))
+
+
+@contextmanager
+def _night(
+    store: str, config: Path | None, cluster: "ClusterSettings", *, as_json: bool
+) -> Iterator["Night"]:
+    """Open a store for a single stage."""
+    from flows.cluster import Workers
+    from flows.stages import Night
+    from musichash_core.config import load_config
+    from tasks.ledger import begin_run
+
+    settings = load_config(config)
+    absolute = str(Path(store).absolute())
+    with begin_run(absolute) as opened, Workers(cluster) as pool:
+        yield Night(
+            store=absolute,
+            config=settings,
+            run=opened,
+            workers=pool,
+            reporter=RichReporter(console_for(as_json=as_json)),
+        )
+
+
+def extract(
+    store: StoreOption,
+    config: ConfigOption = None,
+    retry_failed: RetryOption = False,
+    workers: WorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decode the scanned tracks that are new and store their features.
+
+    [bold]Example:[/bold] musichash extract --store ~/music.store --workers 8
+    """
+    from flows.stages import extract_stage, plan_stage
+    from tasks.scan import recorded
+
+    cluster = _settings(workers, worker_memory, scheduler)
+    with _night(store, config, cluster, as_json=as_json) as night:
+        plan_stage(night, recorded(store), retry_failed=retry_failed)
+        summary = extract_stage(night)
+    if as_json:
+        write_json(asdict(summary))
+    raise typer.Exit(EXIT_WITH_FAILURES if summary.n_failed else 0)
+
+
+def train(store: StoreOption, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Train a new model generation on the labelled tracks that have features.
+
+    [bold]Example:[/bold] musichash train --store ~/music.store --config small.toml
+    """
+    from flows.stages import plan_stage, train_stage
+    from tasks.scan import recorded
+
+    with _night(store, config, _settings(None, None, None), as_json=as_json) as night:
+        plan_stage(night, recorded(store))
+        summary = train_stage(night, retrain=True)
+    if as_json:
+        write_json(asdict(summary))
+
+
+def encode(
+    store: StoreOption,
+    config: ConfigOption = None,
+    workers: WorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict genres and compute hash codes of the tracks that have features and no codes yet.
+
+    [bold]Example:[/bold] musichash encode --store ~/music.store
+    """
+    from flows.stages import encode_stage
+
+    cluster = _settings(workers, worker_memory, scheduler)
+    with _night(store, config, cluster, as_json=as_json) as night:
+        summary = encode_stage(night)
+    if as_json:
+        write_json(asdict(summary))
+
+
+def index(store: StoreOption, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Write the tables, build the search index, and publish both as a snapshot.
+
+    [bold]Example:[/bold] musichash index --store ~/music.store
+    """
+    from flows.stages import index_stage
+
+    with _night(store, config, _settings(None, None, None), as_json=as_json) as night:
+        summary = index_stage(night)
+    if as_json:
+        write_json(asdict(summary))
+    raise typer.Exit(EXIT_WITH_FAILURES if summary.n_failed else 0)

@@ -1,0 +1,97 @@
+"""The nightly flow: everything from the catalogue's files to a published snapshot.
+
+``musichash run`` runs it; any Prefect deployment can (entry point ``flows/nightly.py:nightly``).
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.states import Completed, State
+
+from flows.artifacts import publish_run_artifacts
+from flows.cluster import ClusterSettings, Workers
+from flows.progress import ArtifactReporter, Reporters, current_reporter
+from flows.stages import (
+    Night,
+    check_model,
+    encode_task,
+    extract_task,
+    index_task,
+    plan_task,
+    report_task,
+    scan_task,
+    train_task,
+)
+from musichash_core.config import PipelineConfig
+from tasks.ledger import begin_run
+
+
+def _run_name() -> str:
+    """Name the run by its first catalogue and the date."""
+    catalogues = runtime.flow_run.parameters.get("catalogues") or ["?"]
+    return f"nightly {Path(catalogues[0]).name} {datetime.now(UTC):%Y-%m-%d}"
+
+
+@flow(
+    name="nightly",
+    flow_run_name=_run_name,
+    description="Scan, extract, train or load, encode, index and publish a music catalogue.",
+    persist_result=False,
+    log_prints=False,
+)
+def nightly(  # noqa: PLR0913 - a flow's parameters are the form that the Prefect UI shows
+    catalogues: list[str],
+    store: str,
+    labels: str | None = None,
+    config: PipelineConfig | None = None,
+    cluster: ClusterSettings | None = None,
+    retry_failed: bool = False,
+    allow_shrink: bool = False,
+    retrain: bool = False,
+) -> State[dict[str, Any]]:
+    """Process what is new in a catalogue and publish the result.
+
+    Parameters
+    ----------
+    catalogues : list of str
+        Folders of music files.
+    store : str
+        Where features, tables, models and indexes live; created if missing.
+    labels : str, optional
+        CSV or Parquet with the columns "track path", "label", "group"; without it the first
+        folder below a catalogue root is a track's label.
+    config : PipelineConfig, optional
+        What to compute; defaults to the built-in settings.
+    cluster : ClusterSettings, optional
+        Which Dask workers to use; defaults to workers on this machine.
+    retry_failed : bool
+        Try tracks again that failed for good before.
+    allow_shrink : bool
+        Accept a catalogue that has lost most of its tracks.
+    retrain : bool
+        Train a new model although the store has one.
+    """
+    reporter = Reporters([current_reporter(), ArtifactReporter()])
+    catalogue = scan_task(store, catalogues, labels, reporter).catalogue
+    check_model(store, catalogue)
+    with (
+        begin_run(store, create=True) as run,
+        Workers(cluster or ClusterSettings()) as workers,
+    ):
+        night = Night(
+            store=store,
+            config=config or PipelineConfig(),
+            run=run,
+            workers=workers,
+            reporter=reporter,
+        )
+        plan_task(night, catalogue, retry_failed=retry_failed, allow_shrink=allow_shrink)
+        extract_task(night)
+        train_task(night, retrain=retrain)
+        encode_task(night)
+        index_task(night)
+        report_task(night)
+    account = publish_run_artifacts(night)
+    return Completed(message=account["sentence"], data=account)

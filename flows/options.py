@@ -1,0 +1,64 @@
+"""Options that several subcommands share, and how they write JSON.
+
+Public: the ``...Option`` annotations, `write_json`, `console_for`.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar="MUSICHASH_STORE", help="Folder that holds everything musichash makes."
+    ),
+]
+CataloguesOption = Annotated[
+    list[str],
+    typer.Option("--catalogue", help="Folder of music files; may be given several times."),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file with settings that change results."),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="CSV or Parquet with the columns 'track path', 'label' and optionally 'group'; "
+        "without it the first folder below the catalogue is the label.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=1024, help="Worker processes; one per CPU by default."),
+]
+WorkerMemoryOption = Annotated[
+    int | None,
+    typer.Option("--worker-memory", min=300, help="Memory limit of a worker, MB."),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Address of a running Dask scheduler to use instead."),
+]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Try tracks again that failed for good before.")
+]
+ShrinkOption = Annotated[
+    bool,
+    typer.Option("--allow-shrink", help="Accept a catalogue that has lost most of its tracks."),
+]
+
+
+def write_json(content: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print a result as JSON on standard output."""
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+def console_for(*, as_json: bool) -> Console:
+    """Give the console for people: standard error when standard output carries JSON."""
+    return Console(stderr=as_json, soft_wrap=True)

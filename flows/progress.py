@@ -1,0 +1,218 @@
+"""How a run tells where it is: bars on a terminal, artifacts in the Prefect UI, or both.
+
+Stages report to the reporter in force, see `reporting`. Public: `Reporter`, `RichReporter`,
+`ArtifactReporter`, `Reporters`, `reporting`, `current_reporter`.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+ARTIFACT_SECONDS = 5.0
+"""Least time between two updates of a stage's artifact."""
+
+
+class Reporter:
+    """Receives what stages report; this one ignores it."""
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin a stage of `total` units."""
+
+    def advance(self, stage: str, done: int, failed: int = 0) -> None:
+        """Report `done` more units, of which `failed` failed."""
+
+    def finish(self, stage: str, sentence: str) -> None:
+        """End a stage with what it came to."""
+
+    def say(self, sentence: str) -> None:
+        """Tell the operator something."""
+
+
+class _RateColumn(ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
+
+
+class RichReporter(Reporter):
+    """Bars with rate and time left on a terminal; plain lines where there is none.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress: Progress | None = None
+        self._bar: Any = None
+        self._failed = 0
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin a stage of `total` units."""
+        self._stop()
+        self._failed = 0
+        if not self._console.is_terminal or total == 0:
+            return
+        self._progress = Progress(
+            TextColumn(f"[bold]{stage:<8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            _RateColumn(),
+            TextColumn("[red]{task.fields[failed]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._bar = self._progress.add_task(stage, total=total, failed="")
+        self._progress.start()
+
+    def advance(self, stage: str, done: int, failed: int = 0) -> None:  # noqa: ARG002
+        """Report `done` more units, of which `failed` failed."""
+        self._failed += failed
+        if self._progress is not None:
+            note = f"{self._failed} failed" if self._failed else ""
+            self._progress.update(self._bar, advance=done, failed=note)
+
+    def finish(self, stage: str, sentence: str) -> None:
+        """End a stage with what it came to."""
+        self._stop()
+        self._console.print(Text.assemble((f"{stage:<8}", "bold"), " ", sentence))
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def say(self, sentence: str) -> None:
+        """Tell the operator something."""
+        self._console.print(Text(sentence))
+
+
+class ArtifactReporter(Reporter):
+    """A progress artifact per stage in the Prefect UI, with counts, rate and time left."""
+
+    def __init__(self) -> None:
+        self._artifact: UUID | None = None
+        self._done = self._failed = self._total = 0
+        self._unit = ""
+        self._started = self._updated = 0.0
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin a stage of `total` units."""
+        from prefect.artifacts import create_progress_artifact
+
+        self._done = self._failed = 0
+        self._total, self._unit = total, unit
+        self._started = self._updated = time.monotonic()
+        self._artifact = (
+            create_progress_artifact(
+                progress=0.0, key=f"{stage}-progress", description=self._text()
+            )
+            if total
+            else None
+        )
+
+    def advance(self, stage: str, done: int, failed: int = 0) -> None:  # noqa: ARG002
+        """Report `done` more units, of which `failed` failed."""
+        self._done += done
+        self._failed += failed
+        if time.monotonic() - self._updated >= ARTIFACT_SECONDS:
+            self._update()
+
+    def finish(self, stage: str, sentence: str) -> None:  # noqa: ARG002
+        """End a stage with what it came to."""
+        self._update()
+        self._artifact = None
+
+    def _update(self) -> None:
+        from prefect.artifacts import update_progress_artifact
+
+        if self._artifact is None:
+            return
+        self._updated = time.monotonic()
+        percent = 100.0 * min(1.0, self._done / self._total)
+        update_progress_artifact(self._artifact, progress=percent, description=self._text())
+
+    def _text(self) -> str:
+        elapsed = time.monotonic() - self._started
+        rate = self._done / elapsed if elapsed > 0 else 0.0
+        left = f"{(self._total - self._done) / rate:.0f} s left" if rate > 0 else "starting"
+        return (
+            f"{self._done} of {self._total} {self._unit} done, {self._failed} failed, "
+            f"{rate:.1f} per second, {left}"
+        )
+
+
+class Reporters(Reporter):
+    """Several reporters as one.
+
+    Parameters
+    ----------
+    reporters : sequence of Reporter
+        Told in this order.
+    """
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = tuple(reporters)
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin a stage of `total` units."""
+        for reporter in self._reporters:
+            reporter.start(stage, total, unit)
+
+    def advance(self, stage: str, done: int, failed: int = 0) -> None:
+        """Report `done` more units, of which `failed` failed."""
+        for reporter in self._reporters:
+            reporter.advance(stage, done, failed)
+
+    def finish(self, stage: str, sentence: str) -> None:
+        """End a stage with what it came to."""
+        for reporter in self._reporters:
+            reporter.finish(stage, sentence)
+
+    def say(self, sentence: str) -> None:
+        """Tell the operator something."""
+        for reporter in self._reporters:
+            reporter.say(sentence)
+
+
+_SILENT = Reporter()
+_current: ContextVar[Reporter] = ContextVar("reporter", default=_SILENT)
+
+
+@contextmanager
+def reporting(reporter: Reporter) -> Iterator[None]:
+    """Send what stages report to `reporter` while the context lasts."""
+    token = _current.set(reporter)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_reporter() -> Reporter:
+    """Give the reporter in force; one that ignores everything when none was set."""
+    return _current.get()

@@ -1,0 +1,378 @@
+"""The stages of a run, in order: each does its part of the work on the workers and reports.
+
+The plain functions serve the command line's subcommands; their Prefect forms, at the end, serve
+the nightly flow. Public: `Night`, `scan_stage`, `plan_stage`, `extract_stage`, `train_stage`,
+`encode_stage`, `index_stage`, `report_stage`, and the ``..._task`` of each.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from distributed.scheduler import KilledWorker
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows.cluster import Workers
+from flows.progress import Reporter
+from musichash_core.config import PipelineConfig
+from musichash_core.errors import MusicHashError
+from musichash_core.records import PartitionSummary, StageSummary, partition_of
+from tasks.encode import encode_partition, partitions_to_encode
+from tasks.extract import extract_partition, quarantine_track
+from tasks.index import Published, publish
+from tasks.ledger import OpenRun
+from tasks.plan import Plan, make_plan
+from tasks.report import write_report
+from tasks.scan import Catalogue, Found, look, record, recorded
+from tasks.train import TrainedGeneration, current_generation, train
+
+MIN_LABELS = 2
+"""Training needs at least two genres to tell apart."""
+
+
+class NoModelError(MusicHashError):
+    """There is no model, and nothing to train one with."""
+
+
+class Night:
+    """One run on one store, passed from stage to stage.
+
+    Deliberately no dataclass: Prefect looks into the records that tasks are given, and this one
+    may come to hold the plan of millions of tracks.
+
+    Parameters
+    ----------
+    store : str
+        Store root.
+    config : PipelineConfig
+        What to compute.
+    run : OpenRun
+        The run in the ledger.
+    workers : Workers
+        Who computes.
+    reporter : Reporter
+        Who is told.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        Set by `plan_stage`.
+    n_done : int
+        Tracks extracted by this run.
+    published : Published or None
+        Set by `index_stage`.
+    summaries : list of StageSummary
+        One per finished stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str,
+        config: PipelineConfig,
+        run: OpenRun,
+        workers: Workers,
+        reporter: Reporter,
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.run = run
+        self.workers = workers
+        self.reporter = reporter
+        self.plan: Plan | None = None
+        self.n_done = 0
+        self.published: Published | None = None
+        self.summaries: list[StageSummary] = []
+
+    def finish(self, summary: StageSummary, sentence: str) -> StageSummary:
+        """Keep a stage's summary, add it to the ledger's record, and tell the operator."""
+        record = self.run.record
+        self.run.record = replace(
+            record,
+            audio_s=record.audio_s + (summary.audio_s if summary.stage == "extract" else 0.0),
+            cpu_s=record.cpu_s + summary.cpu_s,
+            peak_memory_bytes=max(record.peak_memory_bytes, summary.peak_memory_bytes),
+        )
+        self.summaries.append(summary)
+        self.reporter.finish(summary.stage, sentence)
+        return summary
+
+
+def scan_stage(
+    store: str, catalogues: Sequence[str], labels: str | None, reporter: Reporter
+) -> Found:
+    """Find the catalogue's files; writes nothing, so that bad input leaves the store as it was."""
+    has_begun = False
+
+    def on_progress(_: int, total: int) -> None:
+        nonlocal has_begun
+        if not has_begun:
+            reporter.start("scan", total, "files")
+            has_begun = True
+        reporter.advance("scan", 1)
+
+    found = look(store, catalogues, labels=labels, on_progress=on_progress)
+    counts = found.counts
+    reporter.finish(
+        "scan",
+        f"{counts['files']} files, {counts['tracks']} tracks, {counts['labels']} labels; "
+        f"{counts['hashed']} files read, {counts['unreadable']} unreadable, "
+        f"{counts['ignored']} of other kinds passed by",
+    )
+    return found
+
+
+def plan_stage(
+    night: Night, catalogue: Catalogue, *, retry_failed: bool = False, allow_shrink: bool = False
+) -> StageSummary:
+    """Compare a catalogue with the store and lay out the work; record the catalogue if it is sane."""
+    started = time.monotonic()
+    plan = make_plan(
+        night.store,
+        catalogue,
+        night.config,
+        retry_failed=retry_failed,
+        allow_shrink=allow_shrink,
+    )
+    record(night.store, catalogue)
+    night.plan = plan
+    summary = StageSummary(
+        "plan",
+        n_done=plan.n_to_extract,
+        n_reused=plan.n_reused,
+        n_failed=plan.n_kept_failed + plan.n_unreadable,
+        wall_s=time.monotonic() - started,
+    )
+    return night.finish(summary, describe_plan(plan))
+
+
+def describe_plan(plan: Plan) -> str:
+    """Put a plan into one line."""
+    work = (
+        f"{plan.n_new} new, {plan.n_retried} to retry: about {plan.estimated_s / 60:.0f} minutes of "
+        f"audio in {len(plan.partitions)} partitions"
+        if plan.n_to_extract
+        else "nothing new to decode"
+    )
+    return (
+        f"{work}; {plan.n_reused} reused, {plan.n_kept_failed} failed before, "
+        f"{plan.n_removed} removed, {plan.n_duplicates} duplicate files"
+    )
+
+
+def check_model(store: str, catalogue: Catalogue) -> None:
+    """Refuse a run that could not encode anything in the end.
+
+    Raises
+    ------
+    NoModelError
+        If the store has no model and the catalogue fewer than two labels to train one with.
+    """
+    n_labels = len({row.label for row in catalogue.rows} - {None})
+    if n_labels < MIN_LABELS and current_generation(store) is None:
+        raise NoModelError(
+            f"the store has no model and the catalogue has {n_labels} label(s), so none can be "
+            "trained: put tracks in folders named by genre, give a labels file with --labels, or "
+            "compute features alone with 'musichash extract'"
+        )
+
+
+def extract_stage(night: Night) -> StageSummary:
+    """Extract the planned partitions on the workers; a track that kills its worker is set aside."""
+    plan = _planned(night)
+    total = plan.n_to_extract
+    with _stage(night, "extract", total, "tracks") as done:
+        queue = deque((night.store, partition, night.config) for partition in plan.partitions)
+        for (_, partition, _), outcome in _fan_out(night, extract_partition, queue):
+            if isinstance(outcome, KilledWorker):
+                if len(partition.items) > 1:
+                    queue.extend(
+                        (night.store, half, night.config) for half in _halves(partition.items)
+                    )
+                    continue
+                outcome = quarantine_track(night.store, partition, night.config, str(outcome))
+            done.append(outcome)
+            night.reporter.advance("extract", outcome.n_done + outcome.n_failed, outcome.n_failed)
+    summary = _sum("extract", done, n_reused=plan.n_reused)
+    night.n_done = summary.n_done
+    if not total:
+        return night.finish(summary, f"nothing to decode, {plan.n_reused} tracks reused")
+    rate = summary.audio_s / summary.cpu_s if summary.cpu_s else 0.0
+    return night.finish(
+        summary,
+        f"{summary.n_done} tracks, {summary.n_failed} failed; {summary.audio_s / 60:.1f} minutes of "
+        f"audio in {summary.wall_s:.1f} s ({rate:.0f} audio seconds per CPU second), "
+        f"{summary.n_bytes / 1e6:.1f} MB, at most {summary.peak_memory_bytes / 1e6:.0f} MB of memory "
+        "per worker",
+    )
+
+
+def _halves(items: Sequence[Any]) -> tuple[Any, Any]:
+    middle = len(items) // 2
+    return partition_of(items[:middle]), partition_of(items[middle:])
+
+
+def train_stage(night: Night, *, retrain: bool) -> StageSummary:
+    """Train the models if the store has none, or a new generation is asked for."""
+    plan = _planned(night)
+    if plan.generation is not None and not retrain:
+        summary = StageSummary("train", n_reused=1)
+        return night.finish(summary, f"nothing to train, model {plan.generation} is used")
+    started, cpu = time.monotonic(), time.process_time()
+    bars: set[str] = set()
+
+    def on_event(event: Any) -> None:  # noqa: ANN401 - the record's module loads torch
+        stage = f"train-{event.stage}"
+        if stage not in bars:
+            bars.add(stage)
+            night.reporter.start(stage, event.n_epochs, "epochs")
+        night.reporter.advance(stage, 1)
+
+    trained: TrainedGeneration = train(night.store, night.config, on_event=on_event)
+    night.plan = replace(plan, generation=trained.generation)
+    summary = StageSummary(
+        "train",
+        n_done=trained.n_tracks,
+        wall_s=time.monotonic() - started,
+        cpu_s=time.process_time() - cpu,
+        notes=tuple(
+            f"label {label!r} has one track and was left out" for label in trained.left_out
+        ),
+    )
+    return night.finish(summary, _describe_training(trained, summary.wall_s))
+
+
+def _describe_training(trained: TrainedGeneration, wall_s: float) -> str:
+    account = trained.summary
+    sentence = (
+        f"model {trained.generation} from {trained.n_tracks} tracks of "
+        f"{len(account['genres'])} genres in {wall_s:.1f} s"
+    )
+    if account["validation_accuracy"] is not None:
+        sentence += (
+            f"; on {len(account['validation_track_ids'])} held-out tracks: genre accuracy "
+            f"{account['validation_accuracy']:.2f} (chance {account['chance_accuracy']:.2f}), "
+            f"code mAP {account['validation_map']:.2f} (chance {account['chance_map']:.2f})"
+        )
+    if trained.left_out:
+        sentence += f"; {len(trained.left_out)} label(s) with a single track left out"
+    return sentence
+
+
+def encode_stage(night: Night) -> StageSummary:
+    """Encode on the workers every partition that has no codes of the generation in use."""
+    plan = _planned(night)
+    generation = plan.generation
+    if generation is None:
+        raise NoModelError("the store has no model yet; run 'musichash train' first")
+    fingerprint = night.config.feature_fingerprint
+    todo, n_reused = partitions_to_encode(night.store, fingerprint, generation)
+    with _stage(night, "encode", len(todo), "partitions") as done:
+        queue = deque((night.store, name, fingerprint, generation) for name in todo)
+        options = {"resources": night.workers.resources_for_gpu()} if todo else {}
+        for arguments, outcome in _fan_out(night, encode_partition, queue, **options):
+            if isinstance(outcome, KilledWorker):
+                raise MusicHashError(
+                    f"encoding partition {arguments[1]} killed its worker repeatedly; give workers "
+                    "more memory with --worker-memory"
+                ) from outcome
+            done.append(outcome)
+            night.reporter.advance("encode", 1)
+    summary = _sum("encode", done, n_reused=n_reused)
+    if not todo:
+        return night.finish(summary, f"nothing to encode, {n_reused} partitions reused")
+    return night.finish(
+        summary,
+        f"{summary.n_done} tracks in {summary.wall_s:.1f} s "
+        f"({summary.cpu_s / max(1, summary.n_done):.2f} CPU seconds per track)",
+    )
+
+
+def index_stage(night: Night) -> StageSummary:
+    """Write tables and index, check the account, and publish a snapshot."""
+    started = time.monotonic()
+    night.published = publish(night.store, night.config, night.run.record, n_done=night.n_done)
+    record = night.run.record = night.published.record
+    snapshot = night.published.snapshot
+    summary = StageSummary(
+        "index",
+        n_done=snapshot.counts["codes"],
+        n_failed=snapshot.counts["failures"],
+        wall_s=time.monotonic() - started,
+    )
+    what = "published" if night.published.is_new else "unchanged,"
+    return night.finish(
+        summary,
+        f"{what} snapshot {snapshot.number}: {record.seen} seen = {record.done} done + "
+        f"{record.reused} reused + {record.failed} failed + {record.quarantined} quarantined + "
+        f"{record.removed} removed; {snapshot.counts['codes']} codes in the index",
+    )
+
+
+def report_stage(night: Night) -> StageSummary:
+    """Write the HTML report of the current snapshot."""
+    started = time.monotonic()
+    path = write_report(night.store, night.config)
+    summary = StageSummary("report", n_done=1, wall_s=time.monotonic() - started)
+    return night.finish(summary, str(path))
+
+
+def _planned(night: Night) -> Plan:
+    if night.plan is None:
+        plan_stage(night, recorded(night.store))
+    assert night.plan is not None
+    return night.plan
+
+
+@contextmanager
+def _stage(night: Night, name: str, total: int, unit: str) -> Iterator["_Timed"]:
+    night.reporter.start(name, total, unit)
+    timed = _Timed()
+    yield timed
+    timed.wall_s = time.monotonic() - timed.started
+
+
+class _Timed(list[PartitionSummary]):
+    """Summaries of a stage's partitions, and the time they took together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = time.monotonic()
+        self.wall_s = 0.0
+
+
+def _fan_out(night: Night, function: Any, queue: "deque[Any]", **options: Any) -> Iterator[Any]:
+    """Fan out, without starting workers when there is no work."""
+    return night.workers.fan_out(function, queue, **options) if queue else iter(())
+
+
+def _sum(stage: str, done: _Timed, *, n_reused: int) -> StageSummary:
+    return StageSummary(
+        stage,
+        n_done=sum(part.n_done for part in done),
+        n_reused=n_reused,
+        n_failed=sum(part.n_failed for part in done),
+        audio_s=sum(part.audio_s for part in done),
+        wall_s=done.wall_s,
+        cpu_s=sum(part.cpu_s for part in done),
+        n_bytes=sum(part.n_bytes for part in done),
+        peak_memory_bytes=max((part.peak_memory_bytes for part in done), default=0),
+    )
+
+
+def _as_task(function: Any, name: str) -> Any:
+    """Bind a stage to Prefect: never cached (receipts decide what is done), never persisted."""
+    return task(function, name=name, cache_policy=NO_CACHE, persist_result=False)
+
+
+scan_task = _as_task(scan_stage, "scan")
+plan_task = _as_task(plan_stage, "plan")
+extract_task = _as_task(extract_stage, "extract")
+train_task = _as_task(train_stage, "train")
+encode_task = _as_task(encode_stage, "encode")
+index_task = _as_task(index_stage, "index")
+report_task = _as_task(report_stage, "report")

@@ -1,0 +1,1 @@
+"""Pure computation: signals, features, models, codes, metrics. Arrays in, arrays out."""

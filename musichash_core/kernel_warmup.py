@@ -1,0 +1,46 @@
+"""Compile or load all kernels of the extraction before the first track is there.
+
+Compiling takes about two seconds and happens once per machine, processor and version of the code;
+loading what another process compiled takes a quarter of a second. A program that starts many
+workers warms its own process first: then they load instead of compiling all at once.
+
+Public: `warm_kernels`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from musichash_core.features import FeatureConfig, extract_features
+from musichash_core.kernels_cache import KernelCacheState, kernel_cache_state, use_kernel_cache
+
+
+def warm_kernels(
+    config: FeatureConfig | None = None, *, cache_dir: Path | None = None
+) -> KernelCacheState:
+    """Make this process ready to extract features without compiling anything more.
+
+    Parameters
+    ----------
+    config : FeatureConfig, optional
+        The settings that will be used: each median length has its own kernel.
+    cache_dir : Path, optional
+        Where compiled kernels are kept; by default where they were kept so far in this process, or
+        else `musichash_core.kernels_cache.default_cache_directory`.
+
+    Returns
+    -------
+    KernelCacheState
+        How many kernels were loaded and compiled by this process so far, from and to where, or why
+        nowhere.
+
+    Raises
+    ------
+    ParameterError
+        If `cache_dir` was given and cannot be used safely.
+    """
+    if cache_dir is not None:
+        use_kernel_cache(cache_dir)
+    extract_features(np.ones(1, dtype=np.float32), config or FeatureConfig())
+    return replace(kernel_cache_state())

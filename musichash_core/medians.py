@@ -1,0 +1,240 @@
+"""Exact running medians along one axis, one vector register of neighbouring columns at a time.
+
+Both HPSS filters are running medians along one axis, independent along the other. Each works on a
+matrix whose rows are the positions along the filtered axis; neighbouring columns are the lanes of a
+vector. Windows up to `MAX_NETWORK` run a comparison network (`musichash_core.median_network`) as
+straight vector code; longer ones, which music has no use for, keep one sorted window per column.
+
+At the edges the signal is reflected as SciPy's ``mode="reflect"`` does (``c b a | a b c``), and an
+even window takes the element SciPy takes, so results equal those of `scipy.ndimage.median_filter`.
+
+Measured with 1025 x 1292 float32 and 31 elements, one AVX-512 thread: 0.5 ms per direction, where a
+sorted window takes 7 ms and SciPy 1.17 660 ms.
+
+Public: `running_median`, `median_rows`, `reflected_rows`.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from musichash_core.errors import ParameterError
+from musichash_core.kernels_cache import kernel
+from musichash_core.median_network import median_network
+
+Float = TypeVar("Float", np.float32, np.float64)
+RowFilter = Callable[[NDArray[Any], NDArray[np.int64], NDArray[Any]], None]
+
+MAX_NETWORK = 129
+"""Longest window run as a network: beyond, compiling takes seconds and the code leaves the cache."""
+
+VECTOR_BYTES = 64
+"""Columns of one network run; a processor with shorter registers does them in 2 or 4 parts."""
+
+WINDOW_COLUMNS = 64
+"""Columns with a sorted window each; the compiler does not vectorise fewer than 32."""
+
+
+def running_median(x: NDArray[Float], kernel_size: int, *, axis: int = -1) -> NDArray[Float]:
+    """Filter an array along one axis with a running median.
+
+    Parameters
+    ----------
+    x : (...) float32 or float64
+        At least one axis; free of NaN.
+    kernel_size : >= 1
+        Elements under the median; may exceed the length of the axis.
+
+    Returns
+    -------
+    (...) same dtype, C-contiguous
+        Equal to ``scipy.ndimage.median_filter(x, size, mode="reflect")`` with `kernel_size` along
+        `axis` and 1 along the others.
+
+    Raises
+    ------
+    ParameterError
+        If `kernel_size` is below 1, or `x` has no axis, another dtype or a NaN.
+    """
+    _check_median(x, kernel_size)
+    if x.size == 0:
+        return x.copy()
+
+    moved = np.moveaxis(x, axis, 0)
+    rows = np.ascontiguousarray(moved).reshape(len(moved), -1)
+    filtered = np.empty_like(rows)
+    median_rows(rows, reflected_rows(0, len(rows), kernel_size, len(rows)), kernel_size, filtered)
+
+    return np.ascontiguousarray(np.moveaxis(filtered.reshape(moved.shape), 0, axis))
+
+
+def reflected_rows(start: int, stop: int, kernel_size: int, n_rows: int) -> NDArray[np.int64]:
+    """List the rows under the medians `start` to ``stop - 1`` of a signal, reflected at its ends.
+
+    Parameters
+    ----------
+    n_rows : >= 1
+        Length of the signal; shorter than the window means reflecting back and forth.
+
+    Returns
+    -------
+    (stop - start + kernel_size - 1,) int64
+        Row numbers from 0 to ``n_rows - 1``; median ``start + i`` is taken of the rows at positions
+        ``i`` to ``i + kernel_size - 1``.
+    """
+    first = start - kernel_size // 2
+    phase = np.arange(first, first + stop - start + kernel_size - 1) % (2 * n_rows)
+    return np.minimum(phase, 2 * n_rows - 1 - phase)
+
+
+def median_rows(
+    source: NDArray[Float], rows: NDArray[np.int64], kernel_size: int, out: NDArray[Float]
+) -> None:
+    """Write running medians over listed rows of a matrix; columns are independent.
+
+    The rows may lie anywhere in `source`, so a ring buffer needs no unwinding.
+
+    Parameters
+    ----------
+    source : (n_source_rows, n_columns) float32 or float64
+        C-contiguous.
+    rows : (n_out + kernel_size - 1,) int64
+        Which rows pass under the window, in order; see `reflected_rows`. Not checked.
+    out : (n_out, n_columns)
+        C-contiguous, of the dtype of `source`; overwritten.
+    """
+    if kernel_size <= MAX_NETWORK:
+        run, n_group = _network_filter(kernel_size), median_network(kernel_size).n_outputs
+        n_vector = VECTOR_BYTES // source.itemsize
+    else:
+        run, n_group, n_vector = _sorted_window_filter, 1, WINDOW_COLUMNS
+
+    n_out, n_columns = out.shape
+    if n_out >= n_group and n_columns >= n_vector:
+        run(source, rows, out)
+        return
+    missing = (max(0, n_group - n_out), max(0, n_vector - n_columns))
+    padded = np.empty((n_out + missing[0], n_columns + missing[1]), dtype=out.dtype)
+    run(np.pad(source, ((0, 0), (0, missing[1]))), np.pad(rows, (0, missing[0])), padded)
+    out[:] = padded[:n_out, :n_columns]
+
+
+def _check_median(x: NDArray[Any], kernel_size: int) -> None:
+    if kernel_size < 1:
+        raise ParameterError(f"kernel_size={kernel_size}: a median needs at least one element")
+    if x.ndim == 0 or x.dtype not in (np.float32, np.float64):
+        raise ParameterError(f"x has {x.ndim} axes of {x.dtype}; give float32 or float64 arrays")
+    if np.isnan(x).any():
+        raise ParameterError("x contains NaN, which has no rank; remove or replace it first")
+
+
+@cache
+def _network_filter(kernel_size: int) -> RowFilter:
+    """Make the kernel for one window length; groups and vectors at the end overlap earlier ones."""
+    run_network = intrinsic(_network_emitter(kernel_size))
+    n_group = median_network(kernel_size).n_outputs
+
+    def filter_rows(source: NDArray[Any], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+        n_out, n_columns = out.shape
+        n_vector = VECTOR_BYTES // source.itemsize
+        for group in range(0, n_out, n_group):
+            first = min(group, n_out - n_group)
+            for column in range(0, n_columns, n_vector):
+                run_network(source, rows, out, first, min(column, n_columns - n_vector))
+
+    return kernel(filter_rows, variant=f"{kernel_size}")
+
+
+def _network_emitter(kernel_size: int) -> Callable[..., Any]:
+    """Write the network as vector instructions, all values in registers.
+
+    Written as plain numba it would be a loop over columns whose body has some 700 statements: LLVM
+    gives up vectorising that, and compiling it takes a minute instead of a fifth of a second.
+    """
+    network = median_network(kernel_size)
+
+    def run_network(
+        typing_context: Any, source: Any, rows: Any, out: Any, first: Any, column: Any
+    ) -> Any:
+        del typing_context, first, column
+        signature = types.void(source, rows, out, types.intp, types.intp)
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source_type, rows_type, out_type = signature.args[:3]
+            source = context.make_array(source_type)(context, builder, args[0])
+            rows = context.make_array(rows_type)(context, builder, args[1])
+            out = context.make_array(out_type)(context, builder, args[2])
+            first, column = args[3], args[4]
+            element = context.get_data_type(source_type.dtype)
+            vector = ir.VectorType(element, VECTOR_BYTES * 8 // source_type.dtype.bitwidth)
+
+            def place(array: Any, row: Any) -> Any:
+                n_columns = builder.extract_value(array.shape, 1)
+                offset = builder.add(builder.mul(row, n_columns), column)
+                return builder.bitcast(builder.gep(array.data, [offset]), vector.as_pointer())
+
+            def position(number: int) -> Any:
+                return builder.add(first, ir.Constant(first.type, number))
+
+            values: dict[int, Any] = {}
+
+            def value(name: int) -> Any:
+                if name not in values:
+                    row = builder.load(builder.gep(rows.data, [position(name)]))
+                    values[name] = builder.load(
+                        place(source, row), align=source_type.dtype.bitwidth // 8
+                    )
+                return values[name]
+
+            for a, b, low, high in network.exchanges:
+                x, y = value(a), value(b)
+                is_less = builder.fcmp_ordered("<", x, y)
+                if low >= 0:
+                    values[low] = builder.select(is_less, x, y)
+                if high >= 0:
+                    values[high] = builder.select(is_less, y, x)
+            for i, name in enumerate(network.outputs):
+                builder.store(
+                    value(name), place(out, position(i)), align=source_type.dtype.bitwidth // 8
+                )
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return run_network
+
+
+@kernel
+def _sorted_window_filter(source: NDArray[Any], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    """Keep each column's window sorted: per step, one pass drops the old and slots in the new."""
+    n_out, n_columns = out.shape
+    kernel_size = len(rows) - n_out + 1
+    window = np.empty((kernel_size + 1, WINDOW_COLUMNS), dtype=source.dtype)
+    below = np.empty(WINDOW_COLUMNS, dtype=source.dtype)
+    leaving = np.empty(WINDOW_COLUMNS, dtype=source.dtype)
+    for chunk in range(0, n_columns, WINDOW_COLUMNS):
+        start = min(chunk, n_columns - WINDOW_COLUMNS)
+        window[:] = np.inf
+        for step in range(len(rows)):
+            entering = source[rows[step], start : start + WINDOW_COLUMNS]
+            leaving[:] = np.inf
+            if step >= kernel_size:
+                leaving[:] = source[rows[step - kernel_size], start : start + WINDOW_COLUMNS]
+            below[:] = -np.inf
+            for rank in range(kernel_size):
+                here, above = window[rank], window[rank + 1]
+                for j in range(WINDOW_COLUMNS):
+                    stays = here[j] if here[j] < leaving[j] else above[j]
+                    new = entering[j] if entering[j] < stays else stays
+                    here[j] = below[j] if new < below[j] else new
+                    below[j] = stays
+            if step >= kernel_size - 1:
+                out[step - kernel_size + 1, start : start + WINDOW_COLUMNS] = window[
+                    kernel_size // 2
+                ]

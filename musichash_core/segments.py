@@ -1,0 +1,111 @@
+"""Fixed-length windows over the frames of a track: which ones are read, and how short tracks fill one.
+
+A track's frames are ``(n_frames, n_channels, n_mels)`` uint8 (see `musichash_core.decibels`).
+Public: `SegmentConfig`, `FrameSource`, `TrackFrames`, `segment_starts`, `cut_segments`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from musichash_core.decibels import bytes_to_model_input
+from musichash_core.errors import ParameterError
+
+
+class SegmentConfig(BaseModel):
+    """Length of a segment and how many of them describe a track."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_frames: int = Field(128, ge=32, le=1024, description="frames per segment; 128 are 2.97 s")
+    hop_frames: int = Field(64, ge=1, description="smallest distance between two segments, frames")
+    max_per_track: int = Field(
+        16, ge=1, le=1024, description="evenly spaced segments read per track when encoding"
+    )
+
+
+class FrameSource(Protocol):
+    """Frames ``(n_frames, n_channels, n_mels)`` uint8: an array, a memory map, or a lazy reader."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of frames, channels and mel bands."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes: 3."""
+
+    def __len__(self) -> int:
+        """Give the number of frames."""
+
+    def __getitem__(self, frames: slice, /) -> NDArray[np.uint8]:
+        """Read consecutive frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFrames:
+    """Stored frames of one track, and what reading them needs.
+
+    Attributes
+    ----------
+    track_id : str
+        Identity of the track.
+    frames : (n_frames, n_channels, n_mels) uint8
+        Mel power of O, H, P in half-decibel steps; read only where segments lie.
+    peak : float
+        Largest absolute sample of the track.
+    """
+
+    track_id: str
+    frames: FrameSource
+    peak: float
+
+
+def segment_starts(n_frames: int, config: SegmentConfig) -> NDArray[np.int64]:
+    """Give the first frames of a track's segments: evenly spaced from its start to its end.
+
+    There are as many as fit at `SegmentConfig.hop_frames`, at most `max_per_track`, at least one
+    (a track shorter than a segment is filled up by `cut_segments`).
+
+    Parameters
+    ----------
+    n_frames : >= 1
+        Frames of the track.
+
+    Returns
+    -------
+    (n_segments,) int64
+    """
+    if n_frames < 1:
+        raise ParameterError(f"n_frames={n_frames}: a track needs at least one frame")
+    room = max(0, n_frames - config.n_frames)
+    count = min(config.max_per_track, 1 + room // config.hop_frames)
+    return np.rint(np.linspace(0, room, count)).astype(np.int64)
+
+
+def cut_segments(
+    track: TrackFrames, starts: NDArray[np.int64], config: SegmentConfig
+) -> NDArray[np.float32]:
+    """Cut segments out of a track and compress them for a model.
+
+    A track shorter than a segment is repeated until it fills one.
+
+    Parameters
+    ----------
+    starts : (n_segments,) int64
+        First frame of each segment.
+
+    Returns
+    -------
+    (n_segments, n_channels, n_mels, config.n_frames) float32
+    """
+    if len(track.frames) < config.n_frames:
+        whole = track.frames[0 : len(track.frames)]
+        repeats = -(-config.n_frames // len(whole))
+        filled = np.concatenate([whole] * repeats)[: config.n_frames]
+        return bytes_to_model_input(np.stack([filled] * len(starts)), track.peak)
+    windows = np.stack([track.frames[start : start + config.n_frames] for start in starts])
+    return bytes_to_model_input(windows, track.peak)

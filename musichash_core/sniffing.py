@@ -1,0 +1,94 @@
+"""What an audio file is, told from its first bytes; the suffix of its name never decides.
+
+Public: `sniff_container`, `SUPPORTED_CONTAINERS`, `HEAD_BYTES`.
+"""
+
+HEAD_BYTES = 4096
+"""How much of the file `sniff_container` needs to see."""
+
+SUPPORTED_CONTAINERS = frozenset(
+    {"wav", "rf64", "w64", "aiff", "flac", "ogg-vorbis", "ogg-opus", "ogg-flac", "mp3", "caf", "au"}
+)
+"""Containers that libsndfile decodes."""
+
+_FIXED_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"fLaC", "flac"),
+    (0, b"RF64", "rf64"),
+    (0, b"riff\x2e\x91\xcf\x11", "w64"),
+    (0, b"caff", "caf"),
+    (0, b".snd", "au"),
+    (4, b"ftyp", "mp4"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (0, b"\x1a\x45\xdf\xa3", "matroska"),
+    (0, b"wvpk", "wavpack"),
+    (0, b"TTA1", "tta"),
+    (0, b"MAC ", "monkeys-audio"),
+    (0, b"DSD ", "dsf"),
+    (0, b"FRM8", "dsdiff"),
+    (0, b"MPCK", "musepack"),
+    (0, b"MP+", "musepack"),
+    (0, b"\x0b\x77", "ac3"),
+    (0, b"#!AMR", "amr"),
+    (0, b"MThd", "midi"),
+)
+
+_OGG_CODECS: tuple[tuple[bytes, str], ...] = (
+    (b"\x01vorbis", "ogg-vorbis"),
+    (b"OpusHead", "ogg-opus"),
+    (b"\x7fFLAC", "ogg-flac"),
+    (b"Speex   ", "ogg-speex"),
+)
+
+
+def sniff_container(head: bytes) -> str | None:
+    """Name the container that a file's first bytes announce.
+
+    Parameters
+    ----------
+    head : bytes
+        The first `HEAD_BYTES` bytes (fewer when the file is shorter).
+
+    Returns
+    -------
+    str or None
+        A member of `SUPPORTED_CONTAINERS`, another format's name, or None when the bytes are no
+        audio format known here.
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"FORM" and head[8:12] in {b"AIFF", b"AIFC"}:
+        return "aiff"
+    if head[:4] == b"OggS":
+        return _ogg_codec(head)
+    for offset, magic, name in _FIXED_MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return name
+    return _mpeg_container(head)
+
+
+def _ogg_codec(head: bytes) -> str:
+    first_page = head[:512]
+    for magic, name in _OGG_CODECS:
+        if magic in first_page:
+            return name
+    return "ogg-unknown"
+
+
+def _mpeg_container(head: bytes) -> str | None:
+    start = 0
+    if head[:3] == b"ID3" and len(head) >= 10:
+        size = (head[6] << 21) | (head[7] << 14) | (head[8] << 7) | head[9]
+        start = 10 + size
+        if start + 4 > len(head):
+            return "mp3"  # a long tag: the decoder will see what follows it
+        if head[start : start + 4] == b"fLaC":
+            return "flac"
+    while start < len(head) and head[start] == 0:
+        start += 1
+    sync = head[start : start + 2]
+    if len(sync) < 2 or sync[0] != 0xFF or sync[1] & 0xE0 != 0xE0:
+        return None
+    if sync[1] & 0xF6 == 0xF0:
+        return "aac-adts"
+    is_reserved = (sync[1] >> 3) & 3 == 1 or (sync[1] >> 1) & 3 == 0
+    return None if is_reserved else "mp3"

@@ -1,0 +1,163 @@
+"""Train both models on labelled tracks: genre network first, hashing network on top of it.
+
+Equal tracks, labels, groups and configuration give equal weights, bit for bit on one machine and
+on the CPU, in whatever order the tracks come.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from musichash_core.codes import logits_to_codes
+from musichash_core.genre_training import train_genre_cnn
+from musichash_core.hash_training import train_crnn_hash
+from musichash_core.inference import EncodedTrack, MusicModels, encode_track
+from musichash_core.metrics import accuracy, confusion_matrix, macro_f1
+from musichash_core.model_config import ModelConfig
+from musichash_core.segments import TrackFrames
+from musichash_core.training_data import TrainingData, prepare_training_data
+from musichash_core.training_records import StageSummary, TrainingEvent, TrainingSummary
+from musichash_core.validation_map import choose_database, score_codes
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModels(MusicModels):
+    """`MusicModels` and how they came about.
+
+    Attributes
+    ----------
+    summary : TrainingSummary
+    """
+
+    summary: TrainingSummary
+
+
+def train_models(
+    tracks: Sequence[TrackFrames],
+    genres: Sequence[str],
+    groups: Sequence[str],
+    config: ModelConfig,
+    *,
+    device: str = "cpu",
+    on_event: Callable[[TrainingEvent], None] | None = None,
+) -> TrainedModels:
+    """Train the genre network and, on its frozen maps, the hashing network.
+
+    Parameters
+    ----------
+    tracks : sequence of TrackFrames
+        Frames are read piece by piece and may be memory maps.
+    genres, groups : sequence of str
+        Label and group (artist) of each track. Tracks of one group are never both trained and
+        validated on; give each track its own group when nothing is known.
+    device : str
+        Where torch computes, such as "cpu" or "cuda". The models come back on the CPU.
+    on_event : callable, optional
+        Called after each epoch.
+
+    Returns
+    -------
+    TrainedModels
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ParameterError
+        Lengths differ, an id occurs twice, or frames do not fit together.
+    TrainingError
+        There are fewer than two genres, a genre has a single track, or the loss is not a number.
+    """
+    data = prepare_training_data(tracks, genres, groups, config.training)
+    report = on_event if on_event is not None else _ignore
+    with _reproducible_torch(config.training.seed, config.training.n_threads, device):
+        genre_cnn, genre_stage = train_genre_cnn(data, config, device=device, on_event=report)
+        crnn_hash, hash_stage = train_crnn_hash(data, genre_cnn, config, on_event=report)
+        models = MusicModels(genre_cnn.cpu(), crnn_hash.cpu(), data.genres, config)
+        summary = _summarise(models, data, genre_stage, hash_stage)
+    return TrainedModels(genre_cnn, crnn_hash, data.genres, config, summary)
+
+
+def _summarise(
+    models: MusicModels, data: TrainingData, genre_stage: StageSummary, hash_stage: StageSummary
+) -> TrainingSummary:
+    """Evaluate the final models on the validation tracks."""
+    validation = data.split.validation
+    positions, database = choose_database(data)
+    encoded = (
+        {int(i): encode_track(models, data.tracks[i]) for i in positions} if len(validation) else {}
+    )
+    n_genres = len(data.genres)
+    truth = data.labels[validation]
+    predicted = np.array([encoded[int(i)].genre for i in validation], dtype=np.int64)
+    confusion = confusion_matrix(truth, predicted, n_genres)
+    true_counts = np.bincount(truth, minlength=n_genres)
+    return TrainingSummary(
+        genres=data.genres,
+        tracks_per_genre=_counts(data.labels, n_genres),
+        validation_tracks_per_genre=_counts(truth, n_genres),
+        n_parameters_genre=_parameter_count(models.genre_cnn),
+        n_parameters_hash=_parameter_count(models.crnn_hash),
+        validation_track_ids=tuple(data.tracks[i].track_id for i in validation),
+        genre_stage=genre_stage,
+        hash_stage=hash_stage,
+        validation_accuracy=accuracy(confusion) if len(truth) else None,
+        validation_macro_f1=macro_f1(confusion) if len(truth) else None,
+        chance_accuracy=float(true_counts.max() / len(truth)) if len(truth) else None,
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        validation_map=_map(encoded, positions, data),
+        chance_map=_map(encoded, positions, data, blank=True),
+        map_database=database,
+    )
+
+
+def _map(
+    encoded: dict[int, EncodedTrack],
+    positions: NDArray[np.int64],
+    data: TrainingData,
+    *,
+    blank: bool = False,
+) -> float | None:
+    """Score the tracks' codes, or codes that are all equal; None without validation tracks."""
+    if not encoded:
+        return None
+    codes = logits_to_codes(np.stack([encoded[int(i)].hash_logits for i in positions]))
+    return score_codes(np.zeros_like(codes) if blank else codes, positions, data)
+
+
+def _counts(labels: NDArray[np.int64], n_genres: int) -> tuple[int, ...]:
+    """Count tracks per genre."""
+    return tuple(int(n) for n in np.bincount(labels, minlength=n_genres))
+
+
+def _parameter_count(model: nn.Module) -> int:
+    """Count trainable numbers."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _ignore(event: TrainingEvent) -> None:
+    """Take an event and do nothing."""
+
+
+@contextmanager
+def _reproducible_torch(seed: int, n_threads: int, device: str) -> Iterator[None]:
+    """Seed torch, fix its threads and its algorithms; put everything back afterwards.
+
+    On a GPU some algorithms have no reproducible form: there a run may differ in the last digits.
+    """
+    threads = torch.get_num_threads()
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    on_cpu = torch.device(device).type == "cpu"
+    with torch.random.fork_rng(devices=[] if on_cpu else [torch.cuda.current_device()]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(n_threads)
+        torch.use_deterministic_algorithms(on_cpu)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(was_deterministic)

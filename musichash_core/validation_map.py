@@ -1,0 +1,67 @@
+"""Mean average precision of validation tracks as queries: what is searched, and the score."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musichash_core.codes import hamming_distance
+from musichash_core.metrics import average_precisions, relevance_masks
+from musichash_core.training_data import TrainingData
+
+MapDatabase = Literal["validation", "all"]
+
+MIN_ANSWERABLE = 0.5
+"""Share of validation tracks that must have something to find among the validation tracks."""
+
+
+def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]:
+    """Choose the tracks that validation tracks are searched in.
+
+    The validation tracks themselves, so that no training track flatters the score, if at least
+    half of them find another group's track of their genre there; all tracks otherwise.
+
+    Returns
+    -------
+    positions : (n_items,) int64
+        In ``data.tracks``.
+    name : "validation" or "all"
+    """
+    queries = data.split.validation
+    relevant, excluded = _masks(data, queries, queries)
+    answerable = (relevant & ~excluded).any(axis=1)
+    if len(queries) and answerable.mean() >= MIN_ANSWERABLE:
+        return queries, "validation"
+    return np.arange(len(data.tracks), dtype=np.int64), "all"
+
+
+def score_codes(
+    codes: NDArray[np.uint8], positions: NDArray[np.int64], data: TrainingData
+) -> float | None:
+    """Compute the tie-aware mAP of the validation tracks, by Hamming distance, other groups only.
+
+    Parameters
+    ----------
+    codes : (n_items, code_bytes) uint8
+        Of the tracks at `positions`; equal rows give the chance level.
+
+    Returns
+    -------
+    float or None
+        None when no validation track has anything to find.
+    """
+    is_query = np.isin(positions, data.split.validation)
+    relevant, excluded = _masks(data, positions[is_query], positions)
+    distances = hamming_distance(codes[is_query, None], codes)
+    scores = average_precisions(distances, relevant, excluded)
+    answered = scores[~np.isnan(scores)]
+    return float(answered.mean()) if len(answered) else None
+
+
+def _masks(
+    data: TrainingData, queries: NDArray[np.int64], items: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Give `relevance_masks` of tracks by position."""
+    return relevance_masks(
+        data.labels[queries], data.labels[items], data.groups[queries], data.groups[items]
+    )

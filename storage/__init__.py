@@ -1,0 +1,1 @@
+"""Every format on disk: Zarr, Parquet, FAISS files, checkpoints, snapshots."""

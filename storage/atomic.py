@@ -1,0 +1,190 @@
+"""Write beside the target, fsync, rename; so that a final name always means complete content.
+
+Public: `write_file`, `create_file`, `staged_directory`, `sweep_leftovers`, `FileDigest`,
+`digest_file`, `digest_tree`, `write_json`, `read_json`.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.errors import ArtefactMissingError, DamagedArtefactError
+
+LEFTOVER_PREFIX = ".tmp-"
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """Size and SHA-256 of one file, by its path below some folder."""
+
+    path: str
+    size: int
+    sha256: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return {"path": self.path, "size": self.size, "sha256": self.sha256}
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f"{LEFTOVER_PREFIX}{path.name}-{secrets.token_hex(4)}")
+
+
+def _fsync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_and_fsync(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a small file so that readers see the old content or the new, never a mixture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_beside(path)
+    try:
+        _write_and_fsync(temporary, data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync_path(path.parent)
+
+
+def create_file(path: Path, data: bytes) -> None:
+    """Create a file that must not exist yet.
+
+    Raises
+    ------
+    FileExistsError
+        If somebody else created it first; it is left as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_beside(path)
+    try:
+        _write_and_fsync(temporary, data)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _fsync_path(path.parent)
+
+
+def place_file(temporary: Path, final: Path) -> None:
+    """Make a finished temporary file final; an existing final file of the same name wins."""
+    _fsync_path(temporary)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(final)
+    _fsync_path(final.parent)
+
+
+@contextmanager
+def staged_directory(final: Path) -> Iterator[Path]:
+    """Give a folder to fill; it becomes `final` at the end, durably, or disappears on an error.
+
+    If `final` exists by then, another worker finished the same work first: its result stays and
+    ours, which has the same content by construction, is dropped.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staged = _temporary_beside(final)
+    staged.mkdir()
+    try:
+        yield staged
+        _fsync_tree(staged)
+        try:
+            staged.rename(final)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        _fsync_path(final.parent)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _fsync_tree(root: Path) -> None:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            _fsync_path(Path(folder, name))
+        _fsync_path(Path(folder))
+
+
+def sweep_leftovers(root: Path) -> int:
+    """Remove what killed runs left beside their targets; give the number of names removed.
+
+    Only safe while the store's lock is held: a living writer's work looks the same.
+    """
+    count = 0
+    for folder, names, files in os.walk(root):
+        for name in [entry for entry in names if entry.startswith(LEFTOVER_PREFIX)]:
+            names.remove(name)
+            shutil.rmtree(Path(folder, name), ignore_errors=True)
+            count += 1
+        for name in [entry for entry in files if entry.startswith(LEFTOVER_PREFIX)]:
+            with suppress(FileNotFoundError):
+                Path(folder, name).unlink()
+            count += 1
+    return count
+
+
+def digest_file(path: Path, below: Path) -> FileDigest:
+    """Read a file to its end and give its size and SHA-256."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+            size += len(block)
+    return FileDigest(path.relative_to(below).as_posix(), size, digest.hexdigest())
+
+
+def digest_tree(root: Path, *, without: frozenset[str] = frozenset()) -> list[FileDigest]:
+    """Digest every file below a folder, sorted by path; `without` names top-level files to skip."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    digests = [digest_file(path, root) for path in paths if path.name not in without]
+    return sorted(digests, key=lambda entry: entry.path)
+
+
+def to_json(content: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Write JSON in the one form used for every file: sorted keys, indented, ending in a newline."""
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write a JSON file atomically."""
+    write_file(path, to_json(content))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If the file does not exist.
+    DamagedArtefactError
+        If it is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ArtefactMissingError(f"{path} does not exist") from error
+    except ValueError as error:
+        raise DamagedArtefactError(f"{path} is not valid JSON: {error}; run 'musichash verify'") from error
+    if not isinstance(content, dict):
+        raise DamagedArtefactError(f"{path} does not hold a JSON object; run 'musichash verify'")
+    return content

@@ -1,0 +1,37 @@
+"""Which model generations a store has, and which one it uses; knows nothing of their weights.
+
+Public: `read_model_card`, `selected_generation`, `select_generation`.
+"""
+
+from typing import Any
+
+from storage.atomic import read_json, write_json
+from storage.errors import ArtefactMissingError, FormatVersionError
+from storage.layout import StoreLayout
+
+MODEL_FORMAT = 1
+CARD_NAME = "model.json"
+
+
+def read_model_card(layout: StoreLayout, generation: str) -> dict[str, Any]:
+    """Read what is known of a generation without loading its weights."""
+    path = layout.model_path(generation) / CARD_NAME
+    card = read_json(path)
+    if card.get("format") != MODEL_FORMAT:
+        raise FormatVersionError(
+            f"{path} has format {card.get('format')}, this version reads {MODEL_FORMAT}"
+        )
+    return card
+
+
+def selected_generation(layout: StoreLayout) -> str | None:
+    """Give the generation that the next snapshot will use; None when no model is trained yet."""
+    try:
+        return str(read_json(layout.generation_path)["generation"])
+    except ArtefactMissingError:
+        return None
+
+
+def select_generation(layout: StoreLayout, generation: str) -> None:
+    """Let the next snapshot use a generation."""
+    write_json(layout.generation_path, {"generation": generation})

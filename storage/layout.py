@@ -1,0 +1,139 @@
+"""The path of every artefact under a store root; nobody else joins paths.
+
+Public: `StoreLayout`, `STORE_FORMAT`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+STORE_FORMAT = 1
+"""Version of the layout as a whole; a store of another version is refused."""
+
+RECEIPT_NAME = "receipt.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLayout:
+    """Where everything lies below one store root.
+
+    Attributes
+    ----------
+    root : Path
+        The store's folder.
+    """
+
+    root: Path
+
+    @property
+    def marker_path(self) -> Path:
+        """File that makes a folder a store and names its format."""
+        return self.root / "musichash-store.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """File that the one writing run holds locked."""
+        return self.root / ".lock"
+
+    # --- published ---------------------------------------------------------------------------
+
+    @property
+    def current_path(self) -> Path:
+        """Pointer to the published snapshot."""
+        return self.root / "CURRENT"
+
+    @property
+    def snapshots_root(self) -> Path:
+        """Folder of the snapshot manifests."""
+        return self.root / "snapshots"
+
+    def snapshot_path(self, number: int) -> Path:
+        """Manifest of one snapshot."""
+        return self.snapshots_root / f"{number:06d}.json"
+
+    def table_root(self, table: str) -> Path:
+        """Folder of a table's parts, which are named by their content."""
+        return self.root / "tables" / table
+
+    def table_part_path(self, table: str, digest: str) -> Path:
+        """One immutable part of a table."""
+        return self.table_root(table) / f"{digest[:24]}.parquet"
+
+    @property
+    def index_root(self) -> Path:
+        """Folder of the search indexes, which are named by their content."""
+        return self.root / "index"
+
+    def index_path(self, digest: str) -> Path:
+        """One FAISS index file; its info lies beside it."""
+        return self.index_root / f"{digest[:24]}.faiss"
+
+    def index_info_path(self, digest: str) -> Path:
+        """What is in an index and how well it answers."""
+        return self.index_root / f"{digest[:24]}.json"
+
+    # --- rebuildable -------------------------------------------------------------------------
+
+    def features_root(self, feature_fingerprint: str) -> Path:
+        """Folder of the feature partitions made with one configuration."""
+        return self.root / "features" / feature_fingerprint
+
+    def feature_partition_path(self, feature_fingerprint: str, partition_id: str) -> Path:
+        """One partition: features, facts, failures, receipt."""
+        return self.features_root(feature_fingerprint) / partition_id
+
+    def encoded_root(self, generation: str) -> Path:
+        """Folder of the predictions and codes made with one model generation."""
+        return self.root / "encoded" / generation
+
+    def encoded_partition_path(self, generation: str, partition_id: str) -> Path:
+        """Predictions and codes of one partition, with their receipt."""
+        return self.encoded_root(generation) / partition_id
+
+    def model_path(self, generation: str) -> Path:
+        """Folder of one model generation."""
+        return self.root / "models" / generation
+
+    # --- of the current work -----------------------------------------------------------------
+
+    @property
+    def work_root(self) -> Path:
+        """Folder of what a run has found and not yet published."""
+        return self.root / "work"
+
+    @property
+    def catalogue_path(self) -> Path:
+        """Files found by the last scan."""
+        return self.work_root / "catalogue.parquet"
+
+    @property
+    def scan_failures_path(self) -> Path:
+        """Files that the last scan could not read."""
+        return self.work_root / "scan_failures.parquet"
+
+    @property
+    def generation_path(self) -> Path:
+        """Name of the model generation that the next snapshot will use."""
+        return self.work_root / "generation.json"
+
+    @property
+    def training_cache_path(self) -> Path:
+        """Raw frames of the labelled tracks while a model trains."""
+        return self.work_root / "training-frames.u8"
+
+    @property
+    def runs_root(self) -> Path:
+        """Folder of the ledger: one record per run."""
+        return self.root / "runs"
+
+    def run_path(self, run_id: str) -> Path:
+        """Ledger record of one run."""
+        return self.runs_root / f"{run_id}.json"
+
+    @property
+    def report_path(self) -> Path:
+        """Where the HTML report is written by default."""
+        return self.root / "report.html"
+
+    def relative(self, path: Path) -> str:
+        """Give a path as manifests write it: below the root, with ``/``."""
+        return path.relative_to(self.root).as_posix()

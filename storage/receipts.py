@@ -1,0 +1,94 @@
+"""Receipts: the proof that a folder of work is complete, with the digest of every file in it.
+
+A folder under its final name always has a receipt, because the receipt is written before the
+rename. Public: `write_receipt`, `read_receipt`, `finished_partitions`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.atomic import FileDigest, digest_tree, read_json, write_json
+from storage.errors import DamagedArtefactError
+from storage.layout import RECEIPT_NAME
+
+RECEIPT_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a finished partition says of itself.
+
+    Attributes
+    ----------
+    kind : str
+        ``features`` or ``encoded``.
+    partition_id : str
+        The partition.
+    fingerprint : str
+        Of the settings, or the generation, that made it.
+    n_done, n_failed : int
+        Tracks in it, and tracks that became failure rows.
+    files : tuple of FileDigest
+        Every file of the partition but the receipt.
+    """
+
+    kind: str
+    partition_id: str
+    fingerprint: str
+    n_done: int
+    n_failed: int
+    files: tuple[FileDigest, ...]
+
+
+def write_receipt(
+    folder: Path, *, kind: str, partition_id: str, fingerprint: str, n_done: int, n_failed: int
+) -> Receipt:
+    """Digest everything in a folder and write its receipt."""
+    files = tuple(digest_tree(folder))
+    content: dict[str, Any] = {
+        "format": RECEIPT_FORMAT,
+        "kind": kind,
+        "partition_id": partition_id,
+        "fingerprint": fingerprint,
+        "n_done": n_done,
+        "n_failed": n_failed,
+        "files": [entry.as_dict() for entry in files],
+    }
+    write_json(folder / RECEIPT_NAME, content)
+    return Receipt(kind, partition_id, fingerprint, n_done, n_failed, files)
+
+
+def read_receipt(folder: Path) -> Receipt:
+    """Read a partition's receipt.
+
+    Raises
+    ------
+    ArtefactMissingError, DamagedArtefactError
+        If there is none, or it is not one.
+    """
+    content = read_json(folder / RECEIPT_NAME)
+    try:
+        return Receipt(
+            kind=content["kind"],
+            partition_id=content["partition_id"],
+            fingerprint=content["fingerprint"],
+            n_done=content["n_done"],
+            n_failed=content["n_failed"],
+            files=tuple(FileDigest(**entry) for entry in content["files"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise DamagedArtefactError(
+            f"{folder / RECEIPT_NAME} is not a receipt ({error}); run 'musichash verify'"
+        ) from error
+
+
+def finished_partitions(root: Path) -> list[str]:
+    """List the finished partitions below a folder, sorted."""
+    if not root.is_dir():
+        return []
+    return sorted(
+        path.name
+        for path in root.iterdir()
+        if not path.name.startswith(".") and (path / RECEIPT_NAME).is_file()
+    )

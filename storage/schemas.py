@@ -1,0 +1,123 @@
+"""One Arrow schema per table, with the unit and meaning of each column in its field metadata.
+
+Public: `TRACKS`, `PREDICTIONS`, `codes_schema`, `FAILURES`, `RUNS`, `CATALOGUE`, `TRACK_FACTS`.
+"""
+
+import pyarrow as pa
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": meaning})
+
+
+_TRACK_ID = _field("track_id", pa.string(), "identity: 128-bit BLAKE2b of the file's bytes, hex")
+
+_FACTS = (
+    _field("duration_s", pa.float64(), "decoded length, seconds"),
+    _field("sr", pa.int32(), "sample rate of the file, Hz"),
+    _field("n_channels", pa.int16(), "channels of the file, before the down-mix"),
+    _field("container", pa.string(), "container by content"),
+    _field("codec", pa.string(), "sample coding, libsndfile's name"),
+    _field("peak", pa.float32(), "largest absolute sample of the down-mix, 1 = full scale"),
+    _field("rms_db", pa.float32(), "root mean square of the down-mix, dB re full scale"),
+    _field("warnings", pa.list_(pa.string()), "what was odd and not fatal while decoding"),
+)
+
+TRACK_FACTS = pa.schema(
+    [
+        _TRACK_ID,
+        _field("first_frame", pa.int64(), "offset of the track in the partition's frames"),
+        _field("n_frames", pa.int64(), "feature frames of the track"),
+        *_FACTS,
+    ]
+)
+"""Facts that extraction found; one file per feature partition, in the order of its frames."""
+
+TRACKS = pa.schema(
+    [
+        _TRACK_ID,
+        _field("root", pa.string(), "catalogue root of the first location"),
+        _field("path", pa.string(), "first location, below its root"),
+        _field("locations", pa.list_(pa.string()), "every place with these bytes: root/path"),
+        _field("label", pa.string(), "genre or class given by folder or labels file", nullable=True),
+        _field("group", pa.string(), "artist or other unit never split", nullable=True),
+        _field("n_bytes", pa.int64(), "size of the file, bytes"),
+        _field("status", pa.string(), "ok, or failed (see the failures table)"),
+        *(field.with_nullable(True) for field in _FACTS),
+    ]
+)
+"""One row per track that the catalogue holds, failed ones too."""
+
+PREDICTIONS = pa.schema(
+    [
+        _TRACK_ID,
+        _field("genre", pa.string(), "most probable genre"),
+        _field("probability", pa.float32(), "its probability"),
+        _field("probabilities", pa.map_(pa.string(), pa.float32()), "probability of every genre"),
+        _field("n_segments", pa.int32(), "segments that were averaged"),
+        _field("generation", pa.string(), "model generation"),
+    ]
+)
+"""One row per track with features."""
+
+
+def codes_schema(n_bits: int) -> pa.Schema:
+    """Give the schema of the codes table for one code length; one row per track with features."""
+    return pa.schema(
+        [
+            _TRACK_ID,
+            _field("code", pa.binary(n_bits // 8), "packed bits; musichash_core.codes says the order"),
+            _field("logits", pa.list_(pa.float32(), n_bits), "mean hash-layer output; its sign is the bit"),
+            _field("n_segments", pa.int32(), "segments that were averaged"),
+            _field("generation", pa.string(), "model generation"),
+        ]
+    )
+
+
+FAILURES = pa.schema(
+    [
+        _field("track_id", pa.string(), "identity; empty when the file could not be read at all"),
+        _field("path", pa.string(), "where the file lies: root/path"),
+        _field("stage", pa.string(), "scan or extract"),
+        _field("code", pa.string(), "reason, from the closed list in musichash_core.failure_codes"),
+        _field("retryable", pa.bool_(), "whether the next run tries again by itself"),
+        _field("message", pa.string(), "what was met, the value, what is allowed"),
+        _field("attempts", pa.int32(), "runs that tried"),
+    ]
+)
+"""One row per track or file that could not be processed."""
+
+CATALOGUE = pa.schema(
+    [
+        _TRACK_ID,
+        _field("root", pa.string(), "catalogue root"),
+        _field("path", pa.string(), "path below it, for people"),
+        _field("path_raw", pa.binary(), "path below it, as the file system spells it"),
+        _field("n_bytes", pa.int64(), "size, bytes"),
+        _field("mtime_ns", pa.int64(), "modification time, nanoseconds"),
+        _field("label", pa.string(), "genre or class", nullable=True),
+        _field("group", pa.string(), "artist or other unit never split", nullable=True),
+    ]
+)
+"""One row per file that the last scan found."""
+
+RUNS = pa.schema(
+    [
+        _field("run_id", pa.string(), "identity of the run; sorts by time"),
+        _field("started", pa.timestamp("s", tz="UTC"), "start"),
+        _field("finished", pa.timestamp("s", tz="UTC"), "end; empty for a run that was killed", nullable=True),
+        _field("state", pa.string(), "running, done, done-with-failures, failed"),
+        _field("seen", pa.int64(), "tracks found by the scan, plus those removed since"),
+        _field("done", pa.int64(), "tracks extracted by this run"),
+        _field("reused", pa.int64(), "tracks extracted by earlier runs"),
+        _field("failed", pa.int64(), "tracks that are failure rows"),
+        _field("quarantined", pa.int64(), "tracks set aside because they killed a worker"),
+        _field("removed", pa.int64(), "tracks that the catalogue no longer has"),
+        _field("audio_s", pa.float64(), "audio decoded by this run, seconds"),
+        _field("cpu_s", pa.float64(), "CPU time of the workers, seconds"),
+        _field("wall_s", pa.float64(), "time by the clock, seconds"),
+        _field("peak_memory_bytes", pa.int64(), "largest resident size of a worker"),
+        _field("snapshot", pa.int64(), "snapshot that was current at the end", nullable=True),
+    ]
+)
+"""One row per run."""

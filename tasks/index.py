@@ -1,0 +1,179 @@
+"""Stage 6, index: write the tables, build the search index, and publish both as one snapshot.
+
+Public: `publish`, `Published`.
+"""
+
+from dataclasses import dataclass, replace
+
+from musichash_core.config import PipelineConfig
+from musichash_core.errors import MusicHashError
+from storage.atomic import FileDigest, digest_file
+from storage.catalogue import read_catalogue
+from storage.generations import read_model_card, selected_generation
+from storage.errors import ArtefactMissingError, StoreError
+from storage.extracted import read_extracted
+from storage.hash_index import write_index
+from storage.layout import RECEIPT_NAME, StoreLayout
+from storage.live_tables import LiveTables, collect_tables, packed_codes
+from storage.published import published_track_ids
+from storage.runs import RunRecord, read_runs, run_rows
+from storage.schemas import RUNS
+from storage.snapshots import Snapshot, content_digest, current_snapshot, publish_snapshot
+from storage.store import open_store
+from storage.tables import table_of, write_part
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a run put before readers.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+        The current one, with its number.
+    is_new : bool
+        False when the content equals that of the snapshot before, which then stays.
+    record : RunRecord
+        The run's record with its account filled in.
+    """
+
+    snapshot: Snapshot
+    is_new: bool
+    record: RunRecord
+
+
+class AccountingError(StoreError):
+    """The numbers of a run do not add up; nothing is published."""
+
+
+class TooManyFailuresError(MusicHashError):
+    """More tracks failed than the configuration allows; nothing is published."""
+
+
+def publish(store: str, config: PipelineConfig, record: RunRecord, *, n_done: int) -> Published:
+    """Bring together what the catalogue's tracks have, check the account, and publish it.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run, as the ledger has it so far.
+    n_done : int
+        Tracks that this run extracted.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If tracks are not extracted or encoded yet, or no model is there.
+    AccountingError, TooManyFailuresError
+    """
+    layout = open_store(store)
+    generation = selected_generation(layout)
+    if generation is None:
+        raise ArtefactMissingError(
+            f"the store {layout.root} has no model yet; run 'musichash train' first"
+        )
+    n_bits = int(read_model_card(layout, generation)["config"]["crnn_hash"]["n_bits"])
+    catalogue = read_catalogue(layout)
+    extracted = read_extracted(layout, config.feature_fingerprint)
+    tables = collect_tables(layout, catalogue, extracted, generation=generation, n_bits=n_bits)
+    removed = published_track_ids(layout) - set(tables.tracks["track_id"].to_pylist())
+    record = _account(record, tables, n_done=n_done, n_removed=len(removed))
+    _check_failed_share(record, config.max_failed_share)
+    snapshot = _assemble(layout, config, generation, tables, record)
+    current = current_snapshot(layout)
+    if current is not None and current.digest == snapshot.digest:
+        return Published(current, is_new=False, record=replace(record, snapshot=current.number))
+    number = publish_snapshot(layout, snapshot)
+    published = replace(snapshot, number=number)
+    return Published(published, is_new=True, record=replace(record, snapshot=number))
+
+
+def _account(record: RunRecord, tables: LiveTables, *, n_done: int, n_removed: int) -> RunRecord:
+    """Fill in the run's numbers and prove that every track seen is in exactly one of them."""
+    n_ok = len(tables.codes)
+    filled = replace(
+        record,
+        seen=len(tables.tracks) + tables.n_unreadable + n_removed,
+        done=n_done,
+        reused=n_ok - n_done,
+        failed=len(tables.failures) - tables.n_quarantined,
+        quarantined=tables.n_quarantined,
+        removed=n_removed,
+    )
+    if not filled.is_balanced or filled.reused < 0 or len(tables.predictions) != n_ok:
+        raise AccountingError(
+            f"the account does not balance: {filled.seen} seen, {filled.done} done, {filled.reused} "
+            f"reused, {filled.failed} failed, {filled.quarantined} quarantined, {filled.removed} "
+            f"removed, {n_ok} codes, {len(tables.predictions)} predictions; nothing is published: "
+            "run 'musichash verify' and report this"
+        )
+    return filled
+
+
+def _check_failed_share(record: RunRecord, max_failed_share: float) -> None:
+    n_present = record.seen - record.removed
+    n_failed = record.failed + record.quarantined
+    if n_failed == n_present:
+        raise TooManyFailuresError(
+            f"none of the {n_present} tracks could be processed; nothing is published: "
+            "see 'musichash failures'"
+        )
+    if n_failed > max_failed_share * n_present:
+        raise TooManyFailuresError(
+            f"{n_failed} of {n_present} tracks failed, more than {max_failed_share:.0%} "
+            "(max_failed_share); nothing is published: see 'musichash failures', then mend the "
+            "files or raise the limit"
+        )
+
+
+def _assemble(
+    layout: StoreLayout,
+    config: PipelineConfig,
+    generation: str,
+    tables: LiveTables,
+    record: RunRecord,
+) -> Snapshot:
+    """Write every file of the next snapshot and list them."""
+    runs = [entry for entry in read_runs(layout) if entry.run_id != record.run_id] + [record]
+    parts = {
+        "tracks": write_part(layout, "tracks", tables.tracks),
+        "predictions": write_part(layout, "predictions", tables.predictions),
+        "codes": write_part(layout, "codes", tables.codes),
+        "failures": write_part(layout, "failures", tables.failures),
+        "runs": write_part(layout, "runs", table_of(run_rows(runs), RUNS)),
+    }
+    index, info = write_index(
+        layout,
+        packed_codes(tables.codes),
+        generation=generation,
+        codes_sha256=[parts["codes"].sha256],
+    )
+    folders = [
+        layout.model_path(generation),
+        *(
+            path
+            for partition_id in tables.partition_ids
+            for path in (
+                layout.feature_partition_path(config.feature_fingerprint, partition_id),
+                layout.encoded_partition_path(generation, partition_id),
+            )
+        ),
+    ]
+    receipts = [digest_file(folder / RECEIPT_NAME, layout.root) for folder in folders]
+    files: list[FileDigest] = [*parts.values(), index, info, *receipts]
+    snapshot = Snapshot(
+        number=0,
+        feature_fingerprint=config.feature_fingerprint,
+        generation=generation,
+        tables={name: [part.path] for name, part in parts.items()},
+        index=index.path,
+        index_info=info.path,
+        counts={
+            "tracks": len(tables.tracks),
+            "codes": len(tables.codes),
+            "failures": len(tables.failures),
+            "partitions": len(tables.partition_ids),
+        },
+        files=tuple(sorted(files, key=lambda entry: entry.path)),
+    )
+    return replace(snapshot, digest=content_digest(snapshot))

@@ -1,0 +1,51 @@
+"""What a worker process keeps between units of work, and how its threads are pinned.
+
+Public: `loaded_models`, `warm_worker`, `peak_memory_bytes`, `code_fingerprint`.
+"""
+
+import hashlib
+import resource
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musichash_core.kernel_warmup import warm_kernels
+from storage.store import open_store
+
+if TYPE_CHECKING:  # importing it loads torch, which most stages do not need
+    from musichash_core.inference import MusicModels
+
+PACKAGES = ("flows", "tasks", "storage", "musichash_core")
+
+
+def warm_worker() -> None:
+    """Load the compiled kernels, so that no track pays for it."""
+    warm_kernels()
+
+
+@lru_cache(maxsize=2)
+def loaded_models(store: str, generation: str, feature_fingerprint: str) -> "MusicModels":
+    """Load a model generation once per process, for use on one thread."""
+    import torch
+
+    from storage.checkpoints import load_models
+
+    torch.set_num_threads(1)
+    return load_models(open_store(store), generation, feature_fingerprint=feature_fingerprint)
+
+
+def peak_memory_bytes() -> int:
+    """Give the largest resident size that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def code_fingerprint() -> str:
+    """Hash the project's version and source, so that workers running other code are noticed."""
+    digest = hashlib.sha256(version("musichash").encode())
+    top = Path(__file__).parent.parent
+    for package in PACKAGES:
+        for path in sorted((top / package).rglob("*.py")):
+            digest.update(path.relative_to(top).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

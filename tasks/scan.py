@@ -1,0 +1,108 @@
+"""Stage 1, scan: find the audio files of the catalogue, give each its identity and its label.
+
+Public: `check_catalogues`, `look`, `record`, `recorded`, `Found`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from musichash_core.records import SourceFile
+from storage.catalogue import (
+    Catalogue,
+    check_roots,
+    read_catalogue,
+    scan_catalogue,
+    write_catalogue,
+)
+from storage.errors import ArtefactMissingError
+from storage.labels import labels_from_file, labels_from_folders
+from storage.store import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a scan found.
+
+    Attributes
+    ----------
+    catalogue : Catalogue
+        Files with identities and labels.
+    n_hashed : int
+        Files read because they were new or changed.
+    n_ignored : int
+        Files of other kinds.
+    """
+
+    catalogue: Catalogue
+    n_hashed: int
+    n_ignored: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers for people and for JSON."""
+        rows = self.catalogue.rows
+        return {
+            "files": len(rows),
+            "tracks": len({row.file.track_id for row in rows}),
+            "hashed": self.n_hashed,
+            "unreadable": len(self.catalogue.failures),
+            "ignored": self.n_ignored,
+            "labels": len({row.label for row in rows} - {None}),
+        }
+
+
+def look(
+    store: str,
+    roots: Sequence[str],
+    *,
+    labels: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Found:
+    """Find every audio file below some roots; writes nothing.
+
+    Parameters
+    ----------
+    store : str
+        Store root; if it exists, files unchanged since its last scan are not read again.
+    roots : sequence of str
+        Catalogue roots.
+    labels : str, optional
+        A labels file; without it the first folder below a root is the label.
+    on_progress : callable, optional
+        Called with the number of files identified and found.
+
+    Raises
+    ------
+    CatalogueError, LabelsError, StoreError
+    """
+    absolute = check_roots(roots)
+    result = scan_catalogue(absolute, _known_files(store), on_progress=on_progress)
+    rows = (
+        labels_from_folders(result.files)
+        if labels is None
+        else labels_from_file(Path(labels), result.files)
+    )
+    return Found(Catalogue(tuple(rows), result.failures), result.n_hashed, result.n_ignored)
+
+
+def _known_files(store: str) -> list[SourceFile]:
+    try:
+        return [row.file for row in read_catalogue(open_store(store)).rows]
+    except ArtefactMissingError:
+        return []
+
+
+def record(store: str, catalogue: Catalogue) -> None:
+    """Write what was found into the store's work area, where the next stages read it."""
+    write_catalogue(open_store(store), catalogue)
+
+
+def recorded(store: str) -> Catalogue:
+    """Read what the last recorded scan found."""
+    return read_catalogue(open_store(store))
+
+
+def check_catalogues(roots: Sequence[str]) -> None:
+    """Refuse catalogue roots that are missing or unreadable, before anything is started."""
+    check_roots(roots)

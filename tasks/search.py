@@ -1,0 +1,233 @@
+"""Find similar tracks: by a track of the catalogue, or by any audio file.
+
+Public: `search_track`, `search_file`, `Answer`, `Match`.
+"""
+
+import difflib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from musichash_core.codes import logits_to_codes
+from musichash_core.config import PipelineConfig
+from musichash_core.decode import AudioStream, open_beneath
+from musichash_core.errors import DecodeError, MusicHashError, ParameterError
+from musichash_core.features import FeatureExtractor
+from musichash_core.segments import TrackFrames
+from storage.hash_index import HashIndex, rank
+from storage.layout import StoreLayout
+from storage.live_tables import packed_codes
+from storage.published import read_table, require_snapshot, snapshot_entry
+from storage.snapshots import Snapshot
+from storage.store import open_store
+from tasks.resources import loaded_models
+
+MAX_K = 10_000
+SHORTEST_ID_PREFIX = 6
+
+
+class UnknownTrackError(MusicHashError, KeyError):
+    """A track is named that the published snapshot does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One ranked answer.
+
+    Attributes
+    ----------
+    rank : int
+        From 1.
+    track_id : str
+        Identity.
+    distance : int
+        Hamming distance, bits.
+    genre : str
+        Predicted genre.
+    probability : float
+        Its probability.
+    label : str or None
+        Given label.
+    path : str
+        First location, with its catalogue root.
+    """
+
+    rank: int
+    track_id: str
+    distance: int
+    genre: str
+    probability: float
+    label: str | None
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search found.
+
+    Attributes
+    ----------
+    query : str
+        The track or file asked for.
+    snapshot : int
+        Snapshot that was searched.
+    n_codes, n_bits : int
+        Size of the index.
+    matches : tuple of Match
+        Best first.
+    """
+
+    query: str
+    snapshot: int
+    n_codes: int
+    n_bits: int
+    matches: tuple[Match, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return asdict(self)
+
+
+class _Published:
+    """The current snapshot, loaded for searching."""
+
+    def __init__(self, store: str) -> None:
+        self.layout: StoreLayout = open_store(store)
+        self.snapshot: Snapshot = require_snapshot(self.layout)
+        self.index = HashIndex.load(self.layout, snapshot_entry(self.snapshot, self.snapshot.index))
+        self.codes: pa.Table = read_table(self.layout, self.snapshot, "codes")
+        self.packed = packed_codes(self.codes)
+        self.tracks: pa.Table = read_table(self.layout, self.snapshot, "tracks")
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        return np.asarray(self.codes["logits"][row].as_py(), dtype=np.float32)
+
+    def nearest(
+        self, logits: NDArray[np.float32], k: int, *, without: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Give (row, distance) of the `k` nearest codes, leaving one row out."""
+        if not 1 <= k <= MAX_K:
+            raise ParameterError(f"k={k}: ask for 1 to {MAX_K} neighbours")
+        code = logits_to_codes(logits)
+        candidates = self.index.candidates(code, k + (without is not None))
+        ranked = rank(candidates, logits, self.packed[candidates.rows], len(candidates.rows))
+        pairs = zip(ranked.rows.tolist(), ranked.distances.tolist(), strict=True)
+        return [(row, distance) for row, distance in pairs if row != without][:k]
+
+    def answer(self, query: str, found: list[tuple[int, int]]) -> Answer:
+        ids = [self.codes["track_id"][row].as_py() for row, _ in found]
+        tracks = _rows_by_id(self.tracks, ids)
+        predictions = _rows_by_id(read_table(self.layout, self.snapshot, "predictions"), ids)
+        matches = [
+            Match(
+                rank=position,
+                track_id=track_id,
+                distance=distance,
+                genre=predictions[track_id]["genre"],
+                probability=round(predictions[track_id]["probability"], 4),
+                label=tracks[track_id]["label"],
+                path=tracks[track_id]["locations"][0],
+            )
+            for position, (track_id, (_, distance)) in enumerate(zip(ids, found, strict=True), 1)
+        ]
+        return Answer(
+            query, self.snapshot.number, self.index.n_codes, self.index.n_bits, tuple(matches)
+        )
+
+
+def _rows_by_id(table: pa.Table, track_ids: list[str]) -> dict[str, dict[str, Any]]:
+    kept = table.filter(pc.is_in(table["track_id"], value_set=pa.array(track_ids, pa.string())))
+    return {row["track_id"]: row for row in kept.to_pylist()}
+
+
+def search_track(store: str, name: str, *, k: int = 10) -> Answer:
+    """Find the tracks most similar to one of the catalogue; that track itself is left out.
+
+    Parameters
+    ----------
+    name : str
+        Track id, the beginning of one, or a path (with or without the catalogue root).
+    k : int
+        Number of answers.
+
+    Raises
+    ------
+    UnknownTrackError
+        If no published track has this id or path.
+    ArtefactMissingError
+        If the store is none, or has published nothing.
+    """
+    published = _Published(store)
+    track_id = _resolve(published.tracks, name)
+    row = pc.index(published.codes["track_id"], track_id).as_py()
+    if row < 0:
+        raise UnknownTrackError(
+            f"the track {name!r} has no code because it failed; see 'musichash failures'"
+        )
+    found = published.nearest(published.logits(row), k, without=row)
+    return published.answer(name, found)
+
+
+def _resolve(tracks: pa.Table, name: str) -> str:
+    ids = tracks["track_id"].to_pylist()
+    by_path: dict[str, str] = {}
+    for track_id, path, places in zip(
+        ids, tracks["path"].to_pylist(), tracks["locations"].to_pylist(), strict=True
+    ):
+        by_path[path] = track_id
+        by_path.update(dict.fromkeys(places, track_id))
+    if name in by_path:
+        return by_path[name]
+    absolute = str(Path(name).absolute())
+    if absolute in by_path:
+        return by_path[absolute]
+    matching = [track_id for track_id in ids if track_id.startswith(name)]
+    if len(name) >= SHORTEST_ID_PREFIX and len(matching) == 1:
+        return str(matching[0])
+    nearest = difflib.get_close_matches(name, by_path, n=1, cutoff=0.0)
+    hint = f"; the nearest path is {nearest[0]!r}" if nearest else ""
+    raise UnknownTrackError(
+        f"no published track has the id or path {name!r}{hint}; use --file for a file that is not "
+        "in the catalogue"
+    )
+
+
+def search_file(store: str, path: str, config: PipelineConfig, *, k: int = 10) -> Answer:
+    """Find the tracks most similar to an audio file, which need not be in the catalogue.
+
+    Raises
+    ------
+    DecodeError
+        If the file cannot be decoded.
+    ArtefactMissingError
+        If the store is none, or has published nothing.
+    """
+    from musichash_core.inference import encode_track
+
+    published = _Published(store)
+    models = loaded_models(store, published.snapshot.generation, config.feature_fingerprint)
+    encoded = encode_track(models, extract_file(path, config))
+    return published.answer(path, published.nearest(encoded.hash_logits, k))
+
+
+def extract_file(path: str, config: PipelineConfig) -> TrackFrames:
+    """Decode a file and compute its features in memory."""
+    resolved = Path(path).resolve()
+    extractor = FeatureExtractor(config.features)
+    try:
+        descriptor = open_beneath(str(resolved.parent), os.fsencode(resolved.name))
+        with AudioStream(descriptor, config.decode) as stream:
+            pieces = [extractor.push(block) for block in stream.resampled(config.features.sr)]
+    except DecodeError as error:
+        raise DecodeError(error.code, f"{path}: {error}") from error
+    frames = np.concatenate([*pieces, extractor.finish()])
+    return TrackFrames(str(resolved), frames, extractor.peak)

@@ -1,0 +1,131 @@
+"""Stage 4, train: fit both models to the labelled tracks and store them as a generation.
+
+Public: `train`, `current_generation`, `TrainedGeneration`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from musichash_core.config import PipelineConfig
+from musichash_core.errors import TrainingError
+from storage.catalogue import Catalogue, read_catalogue
+from storage.errors import ArtefactMissingError
+from storage.extracted import read_extracted
+from storage.generations import select_generation, selected_generation
+from storage.store import open_store
+from storage.training_cache import training_tracks
+
+if TYPE_CHECKING:  # importing it loads torch, which belongs to this stage alone
+    from musichash_core.training_records import TrainingEvent
+
+MIN_TRACKS_PER_LABEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedGeneration:
+    """A model generation that training made.
+
+    Attributes
+    ----------
+    generation : str
+        Its name.
+    n_tracks : int
+        Labelled tracks used.
+    summary : dict
+        The account of the training.
+    left_out : tuple of str
+        Labels with too few tracks to learn from.
+    """
+
+    generation: str
+    n_tracks: int
+    summary: dict[str, Any]
+    left_out: tuple[str, ...]
+
+
+def train(
+    store: str,
+    config: PipelineConfig,
+    *,
+    on_event: "Callable[[TrainingEvent], None] | None" = None,
+) -> TrainedGeneration:
+    """Train on every labelled track that has features, and select the result for the next snapshot.
+
+    Raises
+    ------
+    TrainingError
+        If fewer than two labels have at least two tracks each.
+    """
+    from musichash_core.training import train_models
+    from storage.checkpoints import save_models
+
+    layout = open_store(store)
+    fingerprint = config.feature_fingerprint
+    facts = read_extracted(layout, fingerprint).facts
+    partition_of = dict(
+        zip(facts["track_id"].to_pylist(), facts["partition_id"].to_pylist(), strict=True)
+    )
+    labels, groups = _labels_of(read_catalogue(layout), partition_of.keys())
+    kept, left_out = _enough_tracks(labels)
+    if len(kept) < MIN_TRACKS_PER_LABEL:
+        raise TrainingError(
+            f"the catalogue has {len(kept)} label(s) with at least {MIN_TRACKS_PER_LABEL} decoded "
+            f"tracks ({', '.join(sorted(kept)) or 'none'}); two are needed: put tracks in folders "
+            "named by genre, or give a labels file with --labels"
+        )
+    wanted: dict[str, list[str]] = {}
+    for track_id, label in labels.items():
+        if label in kept:
+            wanted.setdefault(partition_of[track_id], []).append(track_id)
+    with training_tracks(layout, fingerprint, wanted) as tracks:
+        models = train_models(
+            tracks,
+            [labels[track.track_id] for track in tracks],
+            [groups[track.track_id] for track in tracks],
+            config.models,
+            device=best_device(),
+            on_event=on_event,
+        )
+        n_tracks = len(tracks)
+    summary = json.loads(json.dumps(asdict(models.summary)))
+    generation = save_models(layout, models, feature_fingerprint=fingerprint, summary=summary)
+    select_generation(layout, generation)
+    return TrainedGeneration(generation, n_tracks, summary, tuple(sorted(left_out)))
+
+
+def _labels_of(
+    catalogue: Catalogue, decoded: "set[str] | Any"
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Give label and group per decoded, labelled track; a track of unknown group is its own."""
+    labels: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for track_id, rows in catalogue.by_track().items():
+        labelled = next((row for row in rows if row.label is not None), None)
+        if labelled is not None and labelled.label is not None and track_id in decoded:
+            labels[track_id] = labelled.label
+            groups[track_id] = labelled.group or track_id
+    return labels, groups
+
+
+def _enough_tracks(labels: dict[str, str]) -> tuple[set[str], set[str]]:
+    counts = Counter(labels.values())
+    kept = {label for label, count in counts.items() if count >= MIN_TRACKS_PER_LABEL}
+    return kept, counts.keys() - kept
+
+
+def current_generation(store: str) -> str | None:
+    """Name the model generation that a store would encode with; None for no store or no model."""
+    try:
+        return selected_generation(open_store(store))
+    except ArtefactMissingError:
+        return None
+
+
+def best_device() -> str:
+    """Name the device that torch should compute on: a CUDA device where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
