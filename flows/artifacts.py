@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.stages import Night
+from flows.night import Night
 from tasks.status import list_failures
 
 TOP_FAILURES = 10
@@ -64,11 +64,11 @@ def _markdown(night: Night, account: dict[str, Any]) -> str:
     lines = [
         f"# {account['sentence']}",
         "",
-        f"seen {run['seen']} = done {run['done']} + reused {run['reused']} + failed {run['failed']} "
-        f"+ quarantined {run['quarantined']} + removed {run['removed']}",
+        f"seen {run['seen']} = done {run['done']} + reused {run['reused']} "
+        f"+ failed {run['failed']} + quarantined {run['quarantined']} + removed {run['removed']}",
         "",
-        f"{run['audio_s'] / 3600:.2f} hours of audio decoded, {run['cpu_s']:.0f} CPU seconds, at most "
-        f"{run['peak_memory_bytes'] / 1e6:.0f} MB of memory per worker.",
+        f"{run['audio_s'] / 3600:.2f} hours of audio decoded, {run['cpu_s']:.0f} CPU seconds, "
+        f"at most {run['peak_memory_bytes'] / 1e6:.0f} MB of memory per worker.",
         "",
     ]
     failures = list_failures(night.store)

@@ -10,7 +10,7 @@ import typer
 
 from flows import commands_ask, commands_run
 from flows.environment import prepare_environment
-from musichash_core.errors import ConfigError, MusicHashError, ParameterError
+from musichash_core.errors import MusicHashError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -37,7 +37,7 @@ def main() -> None:
         app()
     except MusicHashError as error:
         _complain(str(error))
-        sys.exit(EXIT_USAGE if _is_wrong_input(error) else EXIT_FAILED)
+        sys.exit(EXIT_USAGE if error.is_wrong_input else EXIT_FAILED)
     except SystemExit as exit_:
         if exit_.code == EXIT_INTERRUPTED:
             _complain("interrupted; what was finished is kept, the same command goes on from there")
@@ -46,11 +46,3 @@ def main() -> None:
 
 def _complain(sentence: str) -> None:
     typer.secho(f"error: {sentence}", fg=typer.colors.RED, err=True)
-
-
-def _is_wrong_input(error: MusicHashError) -> bool:
-    from storage.errors import CatalogueError, LabelsError
-    from tasks.search import UnknownTrackError
-
-    wrong = (ConfigError, ParameterError, CatalogueError, LabelsError, UnknownTrackError)
-    return isinstance(error, wrong)

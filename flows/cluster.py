@@ -141,7 +141,10 @@ class Workers:
         return {GPU_RESOURCE: 1} if has_gpu else {}
 
     def fan_out(
-        self, function: Callable[..., Any], queue: "deque[tuple[Any, ...]]", **options: Any
+        self,
+        function: Callable[..., Any],
+        queue: "deque[tuple[Any, ...]]",
+        resources: dict[str, int],
     ) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Call a function on the workers with each tuple of arguments in a queue.
 
@@ -151,8 +154,8 @@ class Workers:
             A module-level function; its results must be small.
         queue : deque of tuple
             Arguments; the caller may append more while it iterates.
-        **options
-            For `distributed.Client.submit`, such as ``resources``.
+        resources : dict
+            Dask resources that each call needs; every one must exist on some worker.
 
         Yields
         ------
@@ -167,7 +170,9 @@ class Workers:
         while queue or running:
             while queue and len(running) < room:
                 arguments = queue.popleft()
-                future = client.submit(function, *arguments, pure=False, **options)
+                future = client.submit(
+                    function, *arguments, pure=False, resources=resources or None
+                )
                 running[future] = arguments
                 finished.add(future)
             future = next(finished)

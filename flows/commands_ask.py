@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -59,9 +61,11 @@ def search(
     table = Table(
         title=f"Nearest to {answer.query} among {answer.n_codes} tracks ({answer.n_bits} bits)",
         title_justify="left",
+        box=SIMPLE_HEAD,
     )
     for name in ("rank", "distance", "genre", "p", "label", "track"):
-        table.add_column(name, justify="right" if name in {"rank", "distance", "p"} else "left")
+        justify: JustifyMethod = "right" if name in {"rank", "distance", "p"} else "left"
+        table.add_column(name, justify=justify, overflow="fold")
     for match in answer.matches:
         table.add_row(
             str(match.rank),
@@ -91,7 +95,8 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
     else:
         counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
         console.print(
-            f"{found['store']}: snapshot {found['snapshot']}, model {found['generation']}; {counts}",
+            f"{found['store']}: snapshot {found['snapshot']}, model {found['generation']}; "
+            f"{counts}",
             highlight=False,
         )
         for name, paths in found["tables"].items():
@@ -100,10 +105,12 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
 
 
 def _runs_table(runs: list[dict[str, Any]]) -> Table:
-    table = Table(title="last runs", title_justify="left")
+    table = Table(title="last runs", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = ("seen", "done", "reused", "failed", "quarantined", "removed")
-    for name in ("started (UTC)", "state", *columns, "wall s", "MB/worker", "snapshot"):
-        table.add_column(name, justify="left" if name in {"started (UTC)", "state"} else "right")
+    for name in ("started (UTC)", "state"):
+        table.add_column(name, overflow="fold")
+    for name in (*columns, "wall s", "MB/worker", "snapshot"):
+        table.add_column(name, justify="right", overflow="fold")
     for run in runs:
         table.add_row(
             f"{datetime.fromisoformat(run['started']):%Y-%m-%d %H:%M:%S}",
@@ -170,7 +177,8 @@ def verify(store: StoreOption, as_json: JsonOption = False) -> None:
     problems = found["findings"]
     reporter.finish(
         "verify",
-        f"snapshot {found['snapshot']}: {found['files']} files, {found['bytes'] / 1e6:.1f} MB read; "
+        f"snapshot {found['snapshot']}: {found['files']} files, "
+        f"{found['bytes'] / 1e6:.1f} MB read; "
         + (f"{len(problems)} problem(s)" if problems else "all as published"),
     )
     if as_json:

@@ -29,7 +29,7 @@ from flows.progress import RichReporter, reporting
 
 if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
     from flows.cluster import ClusterSettings
-    from flows.stages import Night
+    from flows.night import Night
 
 EXIT_WITH_FAILURES = 3
 
@@ -141,7 +141,7 @@ def demo(
     _conclude(account, as_json=as_json)
 
 
-def _show_plan(  # noqa: PLR0913 - the options of one command
+def _show_plan(
     store: str,
     catalogue: list[str],
     labels: str | None,
@@ -149,7 +149,8 @@ def _show_plan(  # noqa: PLR0913 - the options of one command
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    from flows.stages import check_model, describe_plan, scan_stage
+    from flows.stages import check_model, scan_stage
+    from flows.wording import describe_plan
     from musichash_core.config import load_config
     from tasks.plan import make_plan
 
@@ -198,7 +199,7 @@ def plan(
 
     [bold]Example:[/bold] musichash plan --store ~/music.store
     """
-    from flows.stages import describe_plan
+    from flows.wording import describe_plan
     from musichash_core.config import load_config
     from tasks.plan import make_plan
     from tasks.scan import recorded
@@ -218,7 +219,7 @@ def _night(
 ) -> Iterator["Night"]:
     """Open a store for a single stage."""
     from flows.cluster import Workers
-    from flows.stages import Night
+    from flows.night import Night
     from musichash_core.config import load_config
     from tasks.ledger import begin_run
 

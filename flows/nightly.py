@@ -5,16 +5,16 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, runtime
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from flows.artifacts import publish_run_artifacts
 from flows.cluster import ClusterSettings, Workers
+from flows.night import Night
 from flows.progress import ArtifactReporter, Reporters, current_reporter
 from flows.stages import (
-    Night,
     check_model,
     encode_task,
     extract_task,
@@ -41,7 +41,7 @@ def _run_name() -> str:
     persist_result=False,
     log_prints=False,
 )
-def nightly(  # noqa: PLR0913 - a flow's parameters are the form that the Prefect UI shows
+def nightly(
     catalogues: list[str],
     store: str,
     labels: str | None = None,
@@ -50,7 +50,7 @@ def nightly(  # noqa: PLR0913 - a flow's parameters are the form that the Prefec
     retry_failed: bool = False,
     allow_shrink: bool = False,
     retrain: bool = False,
-) -> State[dict[str, Any]]:
+) -> dict[str, Any]:
     """Process what is new in a catalogue and publish the result.
 
     Parameters
@@ -94,4 +94,5 @@ def nightly(  # noqa: PLR0913 - a flow's parameters are the form that the Prefec
         index_task(night)
         report_task(night)
     account = publish_run_artifacts(night)
-    return Completed(message=account["sentence"], data=account)
+    # Prefect shows the message of the state and gives its data to the caller.
+    return cast("dict[str, Any]", Completed(message=account["sentence"], data=account))

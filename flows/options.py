@@ -54,6 +54,9 @@ ShrinkOption = Annotated[
 ]
 
 
+PIPE_WIDTH = 400
+
+
 def write_json(content: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print a result as JSON on standard output."""
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
@@ -61,4 +64,7 @@ def write_json(content: Any) -> None:  # noqa: ANN401 - any JSON value
 
 def console_for(*, as_json: bool) -> Console:
     """Give the console for people: standard error when standard output carries JSON."""
-    return Console(stderr=as_json, soft_wrap=True)
+    console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH  # a file or pipe has no width of its own: cut no path
+    return console

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from rich.console import Console
@@ -89,7 +89,7 @@ class RichReporter(Reporter):
         self._bar = self._progress.add_task(stage, total=total, failed="")
         self._progress.start()
 
-    def advance(self, stage: str, done: int, failed: int = 0) -> None:  # noqa: ARG002
+    def advance(self, stage: str, done: int, failed: int = 0) -> None:
         """Report `done` more units, of which `failed` failed."""
         self._failed += failed
         if self._progress is not None:
@@ -127,22 +127,26 @@ class ArtifactReporter(Reporter):
         self._done = self._failed = 0
         self._total, self._unit = total, unit
         self._started = self._updated = time.monotonic()
+        # The annotation covers the asynchronous form too; this is the synchronous one.
         self._artifact = (
-            create_progress_artifact(
-                progress=0.0, key=f"{stage}-progress", description=self._text()
+            cast(
+                "UUID",
+                create_progress_artifact(
+                    progress=0.0, key=f"{stage}-progress", description=self._text()
+                ),
             )
             if total
             else None
         )
 
-    def advance(self, stage: str, done: int, failed: int = 0) -> None:  # noqa: ARG002
+    def advance(self, stage: str, done: int, failed: int = 0) -> None:
         """Report `done` more units, of which `failed` failed."""
         self._done += done
         self._failed += failed
         if time.monotonic() - self._updated >= ARTIFACT_SECONDS:
             self._update()
 
-    def finish(self, stage: str, sentence: str) -> None:  # noqa: ARG002
+    def finish(self, stage: str, sentence: str) -> None:
         """End a stage with what it came to."""
         self._update()
         self._artifact = None

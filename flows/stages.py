@@ -1,34 +1,36 @@
 """The stages of a run, in order: each does its part of the work on the workers and reports.
 
 The plain functions serve the command line's subcommands; their Prefect forms, at the end, serve
-the nightly flow. Public: `Night`, `scan_stage`, `plan_stage`, `extract_stage`, `train_stage`,
+the nightly flow. Public: `scan_stage`, `plan_stage`, `extract_stage`, `train_stage`,
 `encode_stage`, `index_stage`, `report_stage`, and the ``..._task`` of each.
 """
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from distributed.scheduler import KilledWorker
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.cluster import Workers
+from flows.night import Night
 from flows.progress import Reporter
-from musichash_core.config import PipelineConfig
+from flows.wording import describe_plan, describe_training
 from musichash_core.errors import MusicHashError
 from musichash_core.records import PartitionSummary, StageSummary, partition_of
 from tasks.encode import encode_partition, partitions_to_encode
 from tasks.extract import extract_partition, quarantine_track
-from tasks.index import Published, publish
-from tasks.ledger import OpenRun
+from tasks.index import publish
 from tasks.plan import Plan, make_plan
 from tasks.report import write_report
 from tasks.scan import Catalogue, Found, look, record, recorded
 from tasks.train import TrainedGeneration, current_generation, train
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MIN_LABELS = 2
 """Training needs at least two genres to tell apart."""
@@ -37,69 +39,7 @@ MIN_LABELS = 2
 class NoModelError(MusicHashError):
     """There is no model, and nothing to train one with."""
 
-
-class Night:
-    """One run on one store, passed from stage to stage.
-
-    Deliberately no dataclass: Prefect looks into the records that tasks are given, and this one
-    may come to hold the plan of millions of tracks.
-
-    Parameters
-    ----------
-    store : str
-        Store root.
-    config : PipelineConfig
-        What to compute.
-    run : OpenRun
-        The run in the ledger.
-    workers : Workers
-        Who computes.
-    reporter : Reporter
-        Who is told.
-
-    Attributes
-    ----------
-    plan : Plan or None
-        Set by `plan_stage`.
-    n_done : int
-        Tracks extracted by this run.
-    published : Published or None
-        Set by `index_stage`.
-    summaries : list of StageSummary
-        One per finished stage.
-    """
-
-    def __init__(
-        self,
-        *,
-        store: str,
-        config: PipelineConfig,
-        run: OpenRun,
-        workers: Workers,
-        reporter: Reporter,
-    ) -> None:
-        self.store = store
-        self.config = config
-        self.run = run
-        self.workers = workers
-        self.reporter = reporter
-        self.plan: Plan | None = None
-        self.n_done = 0
-        self.published: Published | None = None
-        self.summaries: list[StageSummary] = []
-
-    def finish(self, summary: StageSummary, sentence: str) -> StageSummary:
-        """Keep a stage's summary, add it to the ledger's record, and tell the operator."""
-        record = self.run.record
-        self.run.record = replace(
-            record,
-            audio_s=record.audio_s + (summary.audio_s if summary.stage == "extract" else 0.0),
-            cpu_s=record.cpu_s + summary.cpu_s,
-            peak_memory_bytes=max(record.peak_memory_bytes, summary.peak_memory_bytes),
-        )
-        self.summaries.append(summary)
-        self.reporter.finish(summary.stage, sentence)
-        return summary
+    is_wrong_input = True
 
 
 def scan_stage(
@@ -129,7 +69,7 @@ def scan_stage(
 def plan_stage(
     night: Night, catalogue: Catalogue, *, retry_failed: bool = False, allow_shrink: bool = False
 ) -> StageSummary:
-    """Compare a catalogue with the store and lay out the work; record the catalogue if it is sane."""
+    """Compare a catalogue with the store, lay out the work, and record the catalogue if sane."""
     started = time.monotonic()
     plan = make_plan(
         night.store,
@@ -150,20 +90,6 @@ def plan_stage(
     return night.finish(summary, describe_plan(plan))
 
 
-def describe_plan(plan: Plan) -> str:
-    """Put a plan into one line."""
-    work = (
-        f"{plan.n_new} new, {plan.n_retried} to retry: about {plan.estimated_s / 60:.0f} minutes of "
-        f"audio in {len(plan.partitions)} partitions"
-        if plan.n_to_extract
-        else "nothing new to decode"
-    )
-    return (
-        f"{work}; {plan.n_reused} reused, {plan.n_kept_failed} failed before, "
-        f"{plan.n_removed} removed, {plan.n_duplicates} duplicate files"
-    )
-
-
 def check_model(store: str, catalogue: Catalogue) -> None:
     """Refuse a run that could not encode anything in the end.
 
@@ -175,9 +101,9 @@ def check_model(store: str, catalogue: Catalogue) -> None:
     n_labels = len({row.label for row in catalogue.rows} - {None})
     if n_labels < MIN_LABELS and current_generation(store) is None:
         raise NoModelError(
-            f"the store has no model and the catalogue has {n_labels} label(s), so none can be "
-            "trained: put tracks in folders named by genre, give a labels file with --labels, or "
-            "compute features alone with 'musichash extract'"
+            f"the store has no model and the catalogue has {n_labels} label(s), so none can "
+            "be trained: put tracks in folders named by genre, give a labels file with --labels, "
+            "or compute features alone with 'musichash extract'"
         )
 
 
@@ -204,10 +130,10 @@ def extract_stage(night: Night) -> StageSummary:
     rate = summary.audio_s / summary.cpu_s if summary.cpu_s else 0.0
     return night.finish(
         summary,
-        f"{summary.n_done} tracks, {summary.n_failed} failed; {summary.audio_s / 60:.1f} minutes of "
-        f"audio in {summary.wall_s:.1f} s ({rate:.0f} audio seconds per CPU second), "
-        f"{summary.n_bytes / 1e6:.1f} MB, at most {summary.peak_memory_bytes / 1e6:.0f} MB of memory "
-        "per worker",
+        f"{summary.n_done} tracks, {summary.n_failed} failed; {summary.audio_s / 60:.1f} minutes "
+        f"of audio in {summary.wall_s:.1f} s ({rate:.0f} audio seconds per CPU second), "
+        f"{summary.n_bytes / 1e6:.1f} MB, at most {summary.peak_memory_bytes / 1e6:.0f} MB of "
+        "memory per worker",
     )
 
 
@@ -243,24 +169,7 @@ def train_stage(night: Night, *, retrain: bool) -> StageSummary:
             f"label {label!r} has one track and was left out" for label in trained.left_out
         ),
     )
-    return night.finish(summary, _describe_training(trained, summary.wall_s))
-
-
-def _describe_training(trained: TrainedGeneration, wall_s: float) -> str:
-    account = trained.summary
-    sentence = (
-        f"model {trained.generation} from {trained.n_tracks} tracks of "
-        f"{len(account['genres'])} genres in {wall_s:.1f} s"
-    )
-    if account["validation_accuracy"] is not None:
-        sentence += (
-            f"; on {len(account['validation_track_ids'])} held-out tracks: genre accuracy "
-            f"{account['validation_accuracy']:.2f} (chance {account['chance_accuracy']:.2f}), "
-            f"code mAP {account['validation_map']:.2f} (chance {account['chance_map']:.2f})"
-        )
-    if trained.left_out:
-        sentence += f"; {len(trained.left_out)} label(s) with a single track left out"
-    return sentence
+    return night.finish(summary, describe_training(trained, summary.wall_s))
 
 
 def encode_stage(night: Night) -> StageSummary:
@@ -273,8 +182,8 @@ def encode_stage(night: Night) -> StageSummary:
     todo, n_reused = partitions_to_encode(night.store, fingerprint, generation)
     with _stage(night, "encode", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint, generation) for name in todo)
-        options = {"resources": night.workers.resources_for_gpu()} if todo else {}
-        for arguments, outcome in _fan_out(night, encode_partition, queue, **options):
+        gpu = night.workers.resources_for_gpu() if todo else {}
+        for arguments, outcome in _fan_out(night, encode_partition, queue, gpu):
             if isinstance(outcome, KilledWorker):
                 raise MusicHashError(
                     f"encoding partition {arguments[1]} killed its worker repeatedly; give workers "
@@ -295,7 +204,14 @@ def encode_stage(night: Night) -> StageSummary:
 def index_stage(night: Night) -> StageSummary:
     """Write tables and index, check the account, and publish a snapshot."""
     started = time.monotonic()
-    night.published = publish(night.store, night.config, night.run.record, n_done=night.n_done)
+    plan = _planned(night)
+    night.published = publish(
+        night.store,
+        night.config,
+        night.run.record,
+        n_done=night.n_done,
+        n_reused=plan.n_reused,
+    )
     record = night.run.record = night.published.record
     snapshot = night.published.snapshot
     summary = StageSummary(
@@ -345,9 +261,14 @@ class _Timed(list[PartitionSummary]):
         self.wall_s = 0.0
 
 
-def _fan_out(night: Night, function: Any, queue: "deque[Any]", **options: Any) -> Iterator[Any]:
+def _fan_out(
+    night: Night,
+    function: Callable[..., Any],
+    queue: "deque[Any]",
+    resources: dict[str, int] | None = None,
+) -> Iterator[Any]:
     """Fan out, without starting workers when there is no work."""
-    return night.workers.fan_out(function, queue, **options) if queue else iter(())
+    return night.workers.fan_out(function, queue, resources or {}) if queue else iter(())
 
 
 def _sum(stage: str, done: _Timed, *, n_reused: int) -> StageSummary:
@@ -364,9 +285,9 @@ def _sum(stage: str, done: _Timed, *, n_reused: int) -> StageSummary:
     )
 
 
-def _as_task(function: Any, name: str) -> Any:
+def _as_task(function: Callable[P, R], name: str) -> Task[P, R]:
     """Bind a stage to Prefect: never cached (receipts decide what is done), never persisted."""
-    return task(function, name=name, cache_policy=NO_CACHE, persist_result=False)
+    return task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
 
 
 scan_task = _as_task(scan_stage, "scan")

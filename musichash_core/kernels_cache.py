@@ -23,10 +23,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-import llvmlite
 import numba
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
@@ -36,6 +36,12 @@ from musichash_core.errors import ParameterError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+NumbaObject = Any
+"""A compilation context, compiled function or code generator of numba, which has no types."""
+
+_rebuild: Callable[..., NumbaObject] = CompileResult._rebuild
+_dumps: Callable[[object], bytes] = dumps
 
 DIGEST_BYTES = 32
 
@@ -78,15 +84,16 @@ def kernel(function: Callable[P, R], *, variant: str = "") -> Callable[P, R]:
     variant : str
         Distinguishes kernels that a factory makes from the same source, such as a filter length.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = _CheckedCache(function, variant)
     return cast(Callable[P, R], dispatcher)
 
 
 def default_cache_directory() -> Path:
     """Give ``NUMBA_CACHE_DIR/musichash`` if that is set, else ``~/.cache/musichash/kernels``."""
-    if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR) / "musichash"
+    directory = vars(numba.config)["CACHE_DIR"]
+    if directory:
+        return Path(directory) / "musichash"
     return Path.home() / ".cache" / "musichash" / "kernels"
 
 
@@ -105,7 +112,7 @@ def use_kernel_cache(directory: Path | None = None) -> KernelCacheState:
     ParameterError
         If the directory that was asked for cannot be used safely.
     """
-    global _state  # noqa: PLW0603 - one cache per process, like the compiled code itself
+    global _state
     try:
         place = _prepare_directory(directory or default_cache_directory())
         _state = KernelCacheState(directory=place)
@@ -150,8 +157,8 @@ def _check_private(directory: Path) -> None:
     is_private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
     if not is_private or found.st_uid != os.geteuid():
         raise ParameterError(
-            f"{directory} has mode {stat.filemode(found.st_mode)} and owner {found.st_uid}; it must "
-            f"be a directory of user {os.geteuid()} with mode 0700: compiled code is loaded from it"
+            f"{directory} is {stat.filemode(found.st_mode)} of user {found.st_uid}; it must be a "
+            f"directory of user {os.geteuid()} with mode 0700: compiled code is loaded from it"
         )
 
 
@@ -159,7 +166,7 @@ def _check_private(directory: Path) -> None:
 def _sources_digest() -> str:
     """Hash the sources of all modules with kernels: numba looks at the kernel's own file only."""
     digest = hashlib.sha256(
-        f"{platform.python_version()} {numba.__version__} {llvmlite.__version__}".encode()
+        f"{platform.python_version()} {version('numba')} {version('llvmlite')}".encode()
     )
     for path in sorted(Path(__file__).parent.glob("*.py")):
         source = path.read_bytes()
@@ -168,7 +175,7 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-class _CheckedCache(_Cache):  # type: ignore[misc]
+class _CheckedCache(_Cache):
     """The cache object that a numba dispatcher asks before and tells after compiling."""
 
     def __init__(self, function: Callable[..., Any], variant: str) -> None:
@@ -188,14 +195,14 @@ class _CheckedCache(_Cache):  # type: ignore[misc]
     def flush(self) -> None:
         """Do nothing: entries are shared between processes and may be deleted by hand."""
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(self, sig: object, target_context: NumbaObject) -> NumbaObject:
         """Give the compiled kernel for a signature, or None if it must be compiled."""
         path = self._entry_path(sig, target_context.codegen())
         if path is None or not path.exists():
             return None
         target_context.refresh()
         try:
-            loaded = CompileResult._rebuild(target_context, *pickle.loads(_read_entry(path)))
+            loaded = _rebuild(target_context, *pickle.loads(_read_entry(path)))
         except Exception:  # noqa: BLE001 - whatever is wrong with an entry, compiling cures it
             kernel_cache_state().n_damaged += 1
             path.unlink(missing_ok=True)
@@ -203,18 +210,18 @@ class _CheckedCache(_Cache):  # type: ignore[misc]
         kernel_cache_state().n_loaded += 1
         return loaded
 
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Write a freshly compiled kernel; a disk that is full costs the next process time only."""
+    def save_overload(self, sig: object, data: NumbaObject) -> None:
+        """Write a freshly compiled kernel; if that fails, the next process compiles again."""
         kernel_cache_state().n_compiled += 1
         path = self._entry_path(sig, data.codegen)
         if path is None or data.library.has_dynamic_globals:
             return
         try:
-            _write_entry(path, dumps(data._reduce()))
+            _write_entry(path, _dumps(data._reduce()))
         except OSError:
             kernel_cache_state().n_unsaved += 1
 
-    def _entry_path(self, sig: Any, codegen: Any) -> Path | None:
+    def _entry_path(self, sig: object, codegen: NumbaObject) -> Path | None:
         directory = kernel_cache_state().directory
         if directory is None or not self._is_enabled:
             return None

@@ -68,6 +68,9 @@ class CRNNHashConfig(BaseModel):
         le=2048,
         description="units that see the maps' means beside the LSTM; 0 = none",
     )
+    pooled_bands: int = Field(
+        default=4, ge=1, le=16, description="ranges of bands that the maps' means are taken over"
+    )
     dropout: float = Field(
         default=0.2, ge=0, le=0.9, description="share dropped between the two LSTMs"
     )

@@ -33,8 +33,8 @@ def count_frames(n_samples: int, hop_length: int) -> int:
 @cache
 def hann_window(n_fft: int) -> NDArray[np.float32]:
     """Give the periodic Hann window, ``(n_fft,)`` float32, not to be written to."""
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-    window = window.astype(np.float32)
+    raised_cosine = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    window = np.asarray(raised_cosine, dtype=np.float32)
     window.setflags(write=False)
     return window
 

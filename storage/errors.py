@@ -33,6 +33,10 @@ class StoreLockedError(StoreError):
 class CatalogueError(StoreError):
     """A catalogue root is missing, unreadable, empty, or suddenly much smaller."""
 
+    is_wrong_input = True
+
 
 class LabelsError(StoreError, ValueError):
     """A labels file cannot be read or does not fit the catalogue."""
+
+    is_wrong_input = True

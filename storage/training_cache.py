@@ -4,7 +4,7 @@ Random reads from Zarr give some hundred segments a second, a memory map some te
 file lives as long as the training. Public: `training_tracks`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,13 +19,13 @@ MAX_TRACK_FRAMES = 8192
 
 @contextmanager
 def training_tracks(
-    layout: StoreLayout, feature_fingerprint: str, wanted: dict[str, Sequence[str]]
+    layout: StoreLayout, feature_fingerprint: str, wanted: Mapping[str, Sequence[str]]
 ) -> Iterator[list[TrackFrames]]:
     """Give the frames of some tracks as memory maps, sorted by track id.
 
     Parameters
     ----------
-    wanted : dict
+    wanted : mapping
         Partition id -> the ids of its tracks to give.
     """
     path = layout.training_cache_path

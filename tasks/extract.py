@@ -7,7 +7,6 @@ machine or a bug, and stops the partition. Public: `extract_partition`, `quarant
 import math
 import time
 
-
 from musichash_core.config import PipelineConfig
 from musichash_core.decode import AudioStream, open_beneath
 from musichash_core.errors import DecodeError

@@ -9,9 +9,9 @@ from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError
 from storage.atomic import FileDigest, digest_file
 from storage.catalogue import read_catalogue
-from storage.generations import read_model_card, selected_generation
 from storage.errors import ArtefactMissingError, StoreError
 from storage.extracted import read_extracted
+from storage.generations import read_model_card, selected_generation
 from storage.hash_index import write_index
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.live_tables import LiveTables, collect_tables, packed_codes
@@ -50,15 +50,17 @@ class TooManyFailuresError(MusicHashError):
     """More tracks failed than the configuration allows; nothing is published."""
 
 
-def publish(store: str, config: PipelineConfig, record: RunRecord, *, n_done: int) -> Published:
+def publish(
+    store: str, config: PipelineConfig, record: RunRecord, *, n_done: int, n_reused: int
+) -> Published:
     """Bring together what the catalogue's tracks have, check the account, and publish it.
 
     Parameters
     ----------
     record : RunRecord
         The run, as the ledger has it so far.
-    n_done : int
-        Tracks that this run extracted.
+    n_done, n_reused : int
+        Tracks that this run extracted, and that it found extracted when it planned.
 
     Raises
     ------
@@ -77,7 +79,9 @@ def publish(store: str, config: PipelineConfig, record: RunRecord, *, n_done: in
     extracted = read_extracted(layout, config.feature_fingerprint)
     tables = collect_tables(layout, catalogue, extracted, generation=generation, n_bits=n_bits)
     removed = published_track_ids(layout) - set(tables.tracks["track_id"].to_pylist())
-    record = _account(record, tables, n_done=n_done, n_removed=len(removed))
+    record = _account(
+        record, tables, n_done=n_done, n_reused=n_reused, n_removed=len(removed)
+    )
     _check_failed_share(record, config.max_failed_share)
     snapshot = _assemble(layout, config, generation, tables, record)
     current = current_snapshot(layout)
@@ -88,23 +92,25 @@ def publish(store: str, config: PipelineConfig, record: RunRecord, *, n_done: in
     return Published(published, is_new=True, record=replace(record, snapshot=number))
 
 
-def _account(record: RunRecord, tables: LiveTables, *, n_done: int, n_removed: int) -> RunRecord:
+def _account(
+    record: RunRecord, tables: LiveTables, *, n_done: int, n_reused: int, n_removed: int
+) -> RunRecord:
     """Fill in the run's numbers and prove that every track seen is in exactly one of them."""
     n_ok = len(tables.codes)
     filled = replace(
         record,
         seen=len(tables.tracks) + tables.n_unreadable + n_removed,
         done=n_done,
-        reused=n_ok - n_done,
+        reused=n_reused,
         failed=len(tables.failures) - tables.n_quarantined,
         quarantined=tables.n_quarantined,
         removed=n_removed,
     )
-    if not filled.is_balanced or filled.reused < 0 or len(tables.predictions) != n_ok:
+    if not filled.is_balanced or n_done + n_reused != n_ok or len(tables.predictions) != n_ok:
         raise AccountingError(
-            f"the account does not balance: {filled.seen} seen, {filled.done} done, {filled.reused} "
-            f"reused, {filled.failed} failed, {filled.quarantined} quarantined, {filled.removed} "
-            f"removed, {n_ok} codes, {len(tables.predictions)} predictions; nothing is published: "
+            f"the account does not balance: {filled.seen} seen, {filled.done} done, "
+            f"{filled.reused} reused, {filled.failed} failed, {filled.quarantined} quarantined, "
+            f"{filled.removed} removed, {n_ok} codes, {len(tables.predictions)} predictions; nothing is published: "
             "run 'musichash verify' and report this"
         )
     return filled

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from musichash_core.config import PartitionConfig, PipelineConfig
 from musichash_core.records import Partition, SourceFile, WorkItem, partition_of
 from storage.catalogue import Catalogue
-from storage.generations import selected_generation
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.extracted import Extracted, read_extracted
+from storage.generations import selected_generation
 from storage.published import published_track_ids
 from storage.store import open_store
 

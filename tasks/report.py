@@ -1,4 +1,186 @@
-"""placeholder"""
+"""Stage 7, report: one self-contained HTML page about the current snapshot, for the morning.
+
+The page needs nothing from elsewhere: styles and pictures are inside, scripts are not there.
+
+Public: `write_report`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-def write_report(store, config, path=None):
-    return Path(store)/"report.html"
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+
+from musichash_core.config import PipelineConfig
+from storage.atomic import write_file
+from storage.errors import StoreError
+from storage.generations import read_model_card
+from storage.hash_index import HashIndex, read_index_info
+from storage.layout import StoreLayout
+from storage.live_tables import packed_codes
+from storage.published import read_table, require_snapshot, snapshot_entry
+from storage.runs import RunRecord, read_runs
+from storage.snapshots import Snapshot
+from storage.store import open_store
+from tasks import report_figures as figures
+from tasks import report_text
+from tasks.report_codes import code_health, coded_tracks, neighbourhoods, separation
+from tasks.report_facts import TOP_ROWS, catalogue_facts, failure_facts, run_facts
+from tasks.report_track import shown_track
+from tasks.report_training import training_facts
+
+TEMPLATE = "report.html.j2"
+
+
+def write_report(
+    store: str,
+    config: PipelineConfig,
+    path: str | None = None,
+    *,
+    record: RunRecord | None = None,
+) -> Path:
+    """Describe the current snapshot and the last runs in one HTML file.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings of the store; others cost the spectrogram its seconds and hertz.
+    path : str, optional
+        Where to write; by default ``report.html`` in the store.
+    record : RunRecord, optional
+        The run that the report is the last step of, with its account; the ledger does not have it
+        before the run has ended.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If the store has published nothing, or something published is missing.
+    StoreError
+        If the page cannot be written.
+    """
+    layout = open_store(store)
+    snapshot = require_snapshot(layout)
+    target = layout.report_path if path is None else Path(path).absolute()
+    page = _render(_gather(layout, snapshot, config, record))
+    try:
+        write_file(target, page.encode("utf-8"))
+    except OSError as error:
+        raise StoreError(
+            f"the report cannot be written to {target}: {error.strerror}; name another file with "
+            "--output"
+        ) from error
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    tracks: pa.Table
+    predictions: pa.Table
+    codes: pa.Table
+    failures: pa.Table
+    runs: pa.Table
+
+
+def _gather(
+    layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, record: RunRecord | None
+) -> dict[str, Any]:
+    """Collect everything that the template names."""
+    tables = _Tables(*(read_table(layout, snapshot, name) for name in _Tables.__slots__))
+    training = training_facts(read_model_card(layout, snapshot.generation))
+    catalogue = catalogue_facts(tables.tracks, tables.predictions)
+    return {
+        "store": str(layout.root),
+        "snapshot": snapshot,
+        "version": version("musichash"),
+        "written": datetime.now(UTC).isoformat(),
+        "runs": run_facts(read_runs(layout), _published_runs(snapshot, tables.runs), record),
+        "catalogue": catalogue,
+        "durations": figures.durations_picture(catalogue.durations_s, catalogue.levels_db)
+        if catalogue.n_ok
+        else None,
+        "failures": failure_facts(tables.failures),
+        "training": training,
+        "learning": figures.learning_picture(training.summary) if training else None,
+        "top_rows": TOP_ROWS,
+        **_track_context(layout, snapshot, config, tables),
+        **_codes_context(
+            layout, snapshot, tables, training.summary.validation_track_ids if training else ()
+        ),
+    }
+
+
+def _published_runs(snapshot: Snapshot, runs: pa.Table) -> list[RunRecord]:
+    """Give the records of the runs table; of the run that published it the snapshot is known."""
+    records = []
+    for row in runs.to_pylist():
+        if row["finished"] is None:
+            row["snapshot"] = snapshot.number
+        else:
+            row["finished"] = row["finished"].isoformat()
+        row["started"] = row["started"].isoformat()
+        records.append(RunRecord(**row))
+    return records
+
+
+def _track_context(
+    layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, tables: _Tables
+) -> dict[str, Any]:
+    ids = tables.codes["track_id"]
+    track = shown_track(layout, snapshot, config, set(ids.to_pylist()))
+    if track is None:
+        return {"track": None}
+    position = tables.tracks["track_id"].to_pylist().index(track.track_id)
+    return {
+        "track": track,
+        "track_row": tables.tracks.slice(position, 1).to_pylist()[0],
+        "spectrogram": figures.spectrogram_picture(track),
+    }
+
+
+def _codes_context(
+    layout: StoreLayout, snapshot: Snapshot, tables: _Tables, held_out_ids: tuple[str, ...]
+) -> dict[str, Any]:
+    packed = packed_codes(tables.codes)
+    health = code_health(packed)
+    info = read_index_info(layout, snapshot.index_info)
+    context: dict[str, Any] = {"health": health, "index": info}
+    if health is None:
+        return context | {"neighbourhoods": [], "pairs": None}
+    tracks = coded_tracks(tables.codes, tables.tracks, tables.predictions, packed, held_out_ids)
+    index = HashIndex.load(layout, snapshot_entry(snapshot, snapshot.index))
+    pairs = separation(tracks)
+    return context | {
+        "coded": tracks,
+        "pairs": pairs,
+        "neighbourhoods": neighbourhoods(tracks, index, tables.codes["logits"]),
+        "bits": figures.bits_picture(health),
+        "correlation": figures.correlation_picture(health),
+        "distances": figures.separation_picture(pairs) if pairs else None,
+    }
+
+
+def _render(context: dict[str, Any]) -> str:
+    """Fill the template; whatever is put in is escaped, because names come from outside."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tasks"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "printable": report_text.printable,
+        "bytes": report_text.bytes_text,
+        "seconds": report_text.seconds_text,
+        "count": report_text.count_text,
+        "time": report_text.time_text,
+    }
+    return environment.get_template(TEMPLATE).render(context)

@@ -36,7 +36,7 @@ class CodedTracks:
     Attributes
     ----------
     track_ids, paths : (n_codes,) object
-        Identity, and first location.
+        Identity, and first location below its catalogue root.
     labels, groups : (n_codes,) object
         None where unknown.
     genres : (n_codes,) object
@@ -84,7 +84,7 @@ def coded_tracks(
     held_out = pc.is_in(ids, value_set=pa.array(held_out_ids, pa.string()))
     return CodedTracks(
         track_ids=_objects(ids),
-        paths=_objects(pc.list_element(track["locations"], 0)),
+        paths=_objects(track["path"]),
         labels=_objects(track["label"]),
         groups=_objects(track["group"]),
         genres=_objects(prediction["genre"]),
@@ -204,7 +204,8 @@ def separation(tracks: CodedTracks) -> Separation | None:
     wanted = np.flatnonzero(has_label) if has_labels else np.arange(len(tracks))
     is_held_out = has_labels and bool(tracks.is_held_out[wanted].any())
     candidates = wanted[tracks.is_held_out[wanted]] if is_held_out else wanted
-    queries, items = sampled_rows(candidates, MAX_PAIR_QUERIES), sampled_rows(wanted, MAX_PAIR_CODES)
+    queries = sampled_rows(candidates, MAX_PAIR_QUERIES)
+    items = sampled_rows(wanted, MAX_PAIR_CODES)
     n_bits = tracks.packed.shape[1] * 8
     within = np.zeros(n_bits + 1, dtype=np.int64)
     between = np.zeros(n_bits + 1, dtype=np.int64)
@@ -280,6 +281,6 @@ def _query_rows(tracks: CodedTracks) -> list[int]:
         if label not in chosen or tracks.is_held_out[row] > tracks.is_held_out[chosen[label]]:
             chosen[label] = row
     if not chosen:
-        return sampled_rows(np.arange(len(tracks)), MAX_QUERIES // 2).tolist()
+        return [int(row) for row in sampled_rows(np.arange(len(tracks)), MAX_QUERIES // 2)]
     largest = sorted(counts, key=lambda label: (-counts[label], label))[:MAX_QUERIES]
     return [chosen[label] for label in sorted(largest)]

@@ -139,7 +139,8 @@ def catalogue_facts(tracks: pa.Table, predictions: pa.Table) -> CatalogueFacts:
 def _counts(column: pa.ChunkedArray, *, of: int | None = None) -> list[Count]:
     """List the most frequent values, most frequent first; shares are of the rows or of `of`."""
     total = max(1, len(column) if of is None else of)
-    pairs = [(str(entry["values"]), entry["counts"]) for entry in pc.value_counts(column).to_pylist()]
+    entries = pc.value_counts(column).to_pylist()
+    pairs = [(str(entry["values"]), entry["counts"]) for entry in entries]
     ordered = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
     return [Count(name, count, count / total) for name, count in ordered[:TOP_NAMES]]
 
@@ -149,7 +150,7 @@ def _as_floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 def _label_counts(tracks: pa.Table, predictions: pa.Table) -> list[LabelCount]:
-    """Count tracks per label and predictions per genre, the largest label first, "no label" last."""
+    """Count tracks per label and predictions per genre: largest label first, "no label" last."""
     grouped = tracks.group_by("label").aggregate([("track_id", "count"), ("duration_s", "sum")])
     given = {row["label"]: row for row in grouped.to_pylist()}
     predicted = {

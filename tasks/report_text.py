@@ -18,7 +18,7 @@ FIRST_LONG_S = 120.0
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Write a name so that every character of it can be seen.
+    r"""Write a name so that every character of it can be seen.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def printable(text: str, limit: int = 200) -> str:
     Returns
     -------
     str
-        Control, direction and unassigned characters appear as ``\\xNN``, ``\\uNNNN``.
+        Control, direction and unassigned characters appear as ``\xNN``, ``\uNNNN``.
     """
     if len(text) > limit:
         head = (limit - 1) // 3

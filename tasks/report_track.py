@@ -21,6 +21,9 @@ MAX_TRACKS_LOOKED_AT = 24
 SHOWN_FRAMES = 600
 """14 s at the default settings: time enough to see beats and notes."""
 
+QUIET_DB = -30.0
+"""An excerpt that never gets louder shows nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShownTrack:
@@ -75,7 +78,7 @@ def shown_track(
                 )
                 if stored.track_id in track_ids
             ]
-        except StoreError:
+        except (StoreError, OSError, ValueError):  # zarr has no exception of its own for bad bytes
             continue
         if excerpts:
             break
@@ -106,10 +109,11 @@ def _excerpt(frames: FrameSource) -> tuple[int, NDArray[np.float32]]:
     return start, bytes_to_db(frames[start : start + SHOWN_FRAMES]).transpose(1, 2, 0)
 
 
-def _imbalance(parts_db: NDArray[np.float32]) -> tuple[bool, float]:
-    """Order excerpts: full ones first, then by how far the levels of the parts are apart, in dB."""
+def _imbalance(parts_db: NDArray[np.float32]) -> tuple[bool, bool, float]:
+    """Order excerpts: loud and full ones first, then by how far the parts' levels are apart, dB."""
     harmonic, percussive = (float(np.mean(part)) for part in parts_db[1:])
-    return parts_db.shape[2] < SHOWN_FRAMES, abs(harmonic - percussive)
+    is_quiet = float(parts_db.max()) < QUIET_DB
+    return is_quiet, parts_db.shape[2] < SHOWN_FRAMES, abs(harmonic - percussive)
 
 
 def _band_centres_hz(config: PipelineConfig) -> NDArray[np.float64]:

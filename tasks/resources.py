@@ -4,7 +4,6 @@ Public: `loaded_models`, `warm_worker`, `peak_memory_bytes`, `code_fingerprint`.
 """
 
 import hashlib
-import resource
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -36,8 +35,14 @@ def loaded_models(store: str, generation: str, feature_fingerprint: str) -> "Mus
 
 
 def peak_memory_bytes() -> int:
-    """Give the largest resident size that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Give the largest resident size that this process has had.
+
+    Read from ``/proc``, because ``getrusage`` also counts what the parent had when it forked.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def code_fingerprint() -> str:

@@ -19,6 +19,8 @@ from storage.errors import ArtefactMissingError
 from storage.labels import labels_from_file, labels_from_folders
 from storage.store import open_store
 
+__all__ = ["Catalogue", "Found", "check_catalogues", "look", "record", "recorded"]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -35,6 +35,8 @@ SHORTEST_ID_PREFIX = 6
 class UnknownTrackError(MusicHashError, KeyError):
     """A track is named that the published snapshot does not have."""
 
+    is_wrong_input = True
+
     def __str__(self) -> str:
         return str(self.args[0])
 

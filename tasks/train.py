@@ -5,7 +5,7 @@ Public: `train`, `current_generation`, `TrainedGeneration`.
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def train(
 
 
 def _labels_of(
-    catalogue: Catalogue, decoded: "set[str] | Any"
+    catalogue: Catalogue, decoded: Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Give label and group per decoded, labelled track; a track of unknown group is its own."""
     labels: dict[str, str] = {}

@@ -1,0 +1,55 @@
+# Everything a developer or CI runs. Each target makes the virtual environment itself when missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGES := flows tasks storage musichash_core tests
+
+.PHONY: help demo test test-slow check format format-check lint types imports bench clean
+
+help:
+	@echo "make demo    run the pipeline on the sample catalogue of real music"
+	@echo "make test    run the tests"
+	@echo "make check   what CI runs: format, lint, types, import contracts, tests"
+	@echo "make bench   time the extraction beside a plain librosa pipeline"
+	@echo "make format  rewrite the sources in the project's format"
+
+$(READY): pyproject.toml deploy/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint deploy/constraints.txt --editable '.[cpu,dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/musichash demo --store demo/store; status=$$?; test $$status -eq 0 -o $$status -eq 3
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-slow: $(READY)
+	$(BIN)/pytest -m "slow and not gpu"
+
+check: format-check lint types imports test
+
+format: $(READY)
+	$(BIN)/ruff format $(PACKAGES)
+	$(BIN)/ruff check --fix $(PACKAGES)
+
+format-check: $(READY)
+	$(BIN)/ruff format --check $(PACKAGES)
+
+lint: $(READY)
+	$(BIN)/ruff check $(PACKAGES)
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports --config .importlinter
+
+bench: $(READY)
+	$(BIN)/musichash bench extract
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

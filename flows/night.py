@@ -1,0 +1,78 @@
+"""The state of one run, passed from stage to stage.
+
+Public: `Night`.
+"""
+
+from dataclasses import replace
+
+from flows.cluster import Workers
+from flows.progress import Reporter
+from musichash_core.config import PipelineConfig
+from musichash_core.records import StageSummary
+from tasks.index import Published
+from tasks.ledger import OpenRun
+from tasks.plan import Plan
+
+
+class Night:
+    """One run on one store, passed from stage to stage.
+
+    Deliberately no dataclass: Prefect looks into the records that tasks are given, and this one
+    may come to hold the plan of millions of tracks.
+
+    Parameters
+    ----------
+    store : str
+        Store root.
+    config : PipelineConfig
+        What to compute.
+    run : OpenRun
+        The run in the ledger.
+    workers : Workers
+        Who computes.
+    reporter : Reporter
+        Who is told.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        Set by `plan_stage`.
+    n_done : int
+        Tracks extracted by this run.
+    published : Published or None
+        Set by `index_stage`.
+    summaries : list of StageSummary
+        One per finished stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str,
+        config: PipelineConfig,
+        run: OpenRun,
+        workers: Workers,
+        reporter: Reporter,
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.run = run
+        self.workers = workers
+        self.reporter = reporter
+        self.plan: Plan | None = None
+        self.n_done = 0
+        self.published: Published | None = None
+        self.summaries: list[StageSummary] = []
+
+    def finish(self, summary: StageSummary, sentence: str) -> StageSummary:
+        """Keep a stage's summary, add it to the ledger's record, and tell the operator."""
+        record = self.run.record
+        self.run.record = replace(
+            record,
+            audio_s=record.audio_s + (summary.audio_s if summary.stage == "extract" else 0.0),
+            cpu_s=record.cpu_s + summary.cpu_s,
+            peak_memory_bytes=max(record.peak_memory_bytes, summary.peak_memory_bytes),
+        )
+        self.summaries.append(summary)
+        self.reporter.finish(summary.stage, sentence)
+        return summary
