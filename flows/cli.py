@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from flows import commands_ask, commands_run
+from flows import commands_ask, commands_bench, commands_run
 from flows.environment import prepare_environment
 from musichash_core.errors import MusicHashError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (commands_run, commands_ask):
+for module in (commands_run, commands_ask, commands_bench):
     module.add_to(app)
 
 

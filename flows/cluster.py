@@ -25,11 +25,18 @@ DASK_SETTINGS = {
     # forgets it after 15 s and the run waits for ever.
     "distributed.deploy.lost-worker-timeout": "300s",
     "distributed.scheduler.no-workers-timeout": "120s",
-    "distributed.scheduler.allowed-failures": 2,
+    # The first death decides who is suspected; `Workers.fan_out` tries suspects again, alone.
+    "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.active-memory-manager.start": False,
 }
 
 GPU_RESOURCE = "GPU"
+
+TRIES_ALONE = 2
+"""Workers that a suspect must kill while it is alone in the cluster, to be held guilty."""
+
+CONNECT_TIMEOUT = "30s"
+WORKERS_TIMEOUT_S = 120
 
 
 class ClusterSettings(BaseModel):
@@ -46,6 +53,10 @@ class ClusterSettings(BaseModel):
     worker_memory_bytes: int | None = Field(
         None, ge=1 << 28, description="memory limit of a worker here; none is estimated"
     )
+
+
+class SchedulerError(MusicHashError):
+    """No scheduler, or no worker of it, can be reached."""
 
 
 class WorkerCodeError(MusicHashError):
@@ -107,27 +118,35 @@ class Workers:
             processes=True,
             memory_limit=self._settings.worker_memory_bytes or estimate_worker_bytes(),
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # None would ask for port 8787, and warn if taken
         )
 
     @staticmethod
     def _connect(address: str) -> Client:
         try:
-            client = Client(address, timeout="30s")
-            client.wait_for_workers(1, timeout=120)
-        except (OSError, TimeoutError) as error:
-            raise MusicHashError(
-                f"no Dask scheduler with workers answers at {address} ({error}); start one, or "
-                "leave out --scheduler to use this machine"
+            client = Client(address, timeout=CONNECT_TIMEOUT)
+        except (OSError, ValueError) as error:  # ValueError: not an address at all
+            raise SchedulerError(
+                f"no Dask scheduler answers at {address!r} ({error}); start one with "
+                "'dask scheduler', correct the address, or leave out --scheduler to use this "
+                "machine"
+            ) from error
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
+        except TimeoutError as error:
+            client.close()
+            raise SchedulerError(
+                f"the Dask scheduler at {address} has had no worker for {WORKERS_TIMEOUT_S} s; "
+                f"start one with 'dask worker {address}'"
             ) from error
         return client
 
     @staticmethod
     def _check_code(client: Client) -> None:
         own = code_fingerprint()
-        others = {
-            worker: code for worker, code in client.run(code_fingerprint).items() if code != own
-        }
+        # A worker without musichash answers with an exception, which differs too.
+        found = client.run(code_fingerprint, on_error="return")
+        others = [worker for worker, code in found.items() if code != own]
         if others:
             raise WorkerCodeError(
                 f"{len(others)} worker(s) run other code than this process (first: "
@@ -148,6 +167,10 @@ class Workers:
     ) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Call a function on the workers with each tuple of arguments in a queue.
 
+        When a worker dies, every call that was handed to it is suspected, the innocent ones too.
+        Suspects are called again one at a time when nothing else is left, so that only a call
+        that kills workers by itself is given up.
+
         Parameters
         ----------
         function : callable
@@ -165,21 +188,28 @@ class Workers:
         """
         client = self.client
         room = IN_FLIGHT_PER_WORKER * max(1, sum(client.nthreads().values()))
-        running: dict[Any, tuple[Any, ...]] = {}
+        running: dict[Any, tuple[tuple[Any, ...], int]] = {}
+        suspects: deque[tuple[tuple[Any, ...], int]] = deque()
         finished = as_completed()
-        while queue or running:
+
+        def submit(arguments: tuple[Any, ...], tries_left: int) -> None:
+            future = client.submit(function, *arguments, pure=False, resources=resources or None)
+            running[future] = arguments, tries_left
+            finished.add(future)
+
+        while queue or running or suspects:
             while queue and len(running) < room:
-                arguments = queue.popleft()
-                future = client.submit(
-                    function, *arguments, pure=False, resources=resources or None
-                )
-                running[future] = arguments
-                finished.add(future)
+                submit(queue.popleft(), TRIES_ALONE)
+            if not running:
+                submit(*suspects.popleft())
             future = next(finished)
-            arguments = running.pop(future)
+            arguments, tries_left = running.pop(future)
             try:
                 outcome: Any = future.result()
             except KilledWorker as error:
                 outcome = error
             future.release()
-            yield arguments, outcome
+            if isinstance(outcome, KilledWorker) and tries_left:
+                suspects.append((arguments, tries_left - 1))
+            else:
+                yield arguments, outcome

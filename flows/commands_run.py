@@ -30,6 +30,7 @@ from flows.progress import RichReporter, reporting
 if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
     from flows.cluster import ClusterSettings
     from flows.night import Night
+    from musichash_core.config import PipelineConfig
 
 EXIT_WITH_FAILURES = 3
 
@@ -88,7 +89,7 @@ def run(
     settings = load_config(config)
     check_catalogues(catalogue)
     if dry_run:
-        _show_plan(store, catalogue, labels, config, retry_failed, as_json)
+        _show_plan(store, catalogue, labels, settings, retry_failed, retrain, as_json)
         return
     from flows.nightly import nightly
 
@@ -145,21 +146,19 @@ def _show_plan(
     store: str,
     catalogue: list[str],
     labels: str | None,
-    config: Path | None,
+    config: "PipelineConfig",
     retry_failed: bool,
+    retrain: bool,
     as_json: bool,
 ) -> None:
     from flows.stages import check_model, scan_stage
     from flows.wording import describe_plan
-    from musichash_core.config import load_config
     from tasks.plan import make_plan
 
     reporter = RichReporter(console_for(as_json=as_json))
     found = scan_stage(store, catalogue, labels, reporter)
-    check_model(store, found.catalogue)
-    made = make_plan(
-        store, found.catalogue, load_config(config), retry_failed=retry_failed, allow_shrink=True
-    )
+    check_model(store, found.catalogue, config, retrain=retrain)
+    made = make_plan(store, found.catalogue, config, retry_failed=retry_failed, allow_shrink=True)
     if as_json:
         write_json(made.counts)
     else:

@@ -11,13 +11,10 @@ from rich.console import Console
 from flows.cluster import ClusterSettings
 from flows.nightly import nightly
 from flows.progress import RichReporter, reporting
+from flows.sample import SAMPLE_CONFIG, sample_catalogue
 from musichash_core.config import load_config
-from musichash_core.errors import MusicHashError
 from tasks.search import search_track
 
-REPOSITORY = Path(__file__).parent.parent
-MUSIC = REPOSITORY / "tests" / "data" / "music"
-CONFIG = REPOSITORY / "deploy" / "demo.toml"
 QUERIES = ("metal/marsshooter-03-fear.ogg", "ambient/hyperrogue-hr3-caves.ogg")
 N_ANSWERS = 4
 
@@ -30,24 +27,20 @@ def demonstrate(store: str, *, cluster: ClusterSettings, console: Console) -> di
     MusicHashError
         If the sample catalogue is not there, because this is no checkout of the repository.
     """
-    if not MUSIC.is_dir():
-        raise MusicHashError(
-            f"the sample catalogue {MUSIC} is missing; the demonstration needs a checkout of the "
-            "repository: use 'musichash run --catalogue DIR --store DIR' on your own music"
-        )
+    music = sample_catalogue()
     with reporting(RichReporter(console)):
         account: dict[str, Any] = nightly(
-            catalogues=[str(MUSIC)],
+            catalogues=[str(music)],
             store=str(Path(store).absolute()),
-            labels=str(MUSIC / "labels.csv"),
-            config=load_config(CONFIG),
+            labels=str(music / "labels.csv"),
+            config=load_config(SAMPLE_CONFIG),
             cluster=cluster,
         )
     for query in QUERIES:
         answer = search_track(store, query, k=N_ANSWERS)
         console.print(f"\nMost similar to [bold]{query}[/bold]:", highlight=False)
         for match in answer.matches:
-            place = Path(match.path).relative_to(MUSIC)
+            place = Path(match.path).relative_to(music)
             console.print(
                 f"  {match.distance:>3} of {answer.n_bits} bits  {match.genre:<11} {place}",
                 highlight=False,

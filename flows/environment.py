@@ -18,7 +18,11 @@ PREFECT_DEFAULTS = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
 }
 
-QUIET = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"}
+QUIET = {
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+}
 
 
 def prepare_environment(*, quiet: bool) -> None:
@@ -27,7 +31,8 @@ def prepare_environment(*, quiet: bool) -> None:
     Parameters
     ----------
     quiet : bool
-        Whether the command line reports by itself and Prefect's log would only repeat it.
+        Whether the command line reports by itself, and the logs of Prefect and Dask would only
+        repeat it.
     """
     for name, value in (PREFECT_DEFAULTS | (QUIET if quiet else {})).items():
         os.environ.setdefault(name, value)

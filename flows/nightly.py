@@ -14,6 +14,7 @@ from flows.artifacts import publish_run_artifacts
 from flows.cluster import ClusterSettings, Workers
 from flows.night import Night
 from flows.progress import ArtifactReporter, Reporters, current_reporter
+from flows.server_guard import end_server_with_us
 from flows.stages import (
     check_model,
     encode_task,
@@ -73,16 +74,19 @@ def nightly(
     retrain : bool
         Train a new model although the store has one.
     """
+    end_server_with_us()
+    store = str(Path(store).absolute())  # workers may stand in another folder
     reporter = Reporters([current_reporter(), ArtifactReporter()])
+    settings = config or PipelineConfig()
     catalogue = scan_task(store, catalogues, labels, reporter).catalogue
-    check_model(store, catalogue)
+    check_model(store, catalogue, settings, retrain=retrain)
     with (
         begin_run(store, create=True) as run,
         Workers(cluster or ClusterSettings()) as workers,
     ):
         night = Night(
             store=store,
-            config=config or PipelineConfig(),
+            config=settings,
             run=run,
             workers=workers,
             reporter=reporter,

@@ -19,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.night import Night
 from flows.progress import Reporter
 from flows.wording import describe_plan, describe_training
+from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError
 from musichash_core.records import PartitionSummary, StageSummary, partition_of
 from tasks.encode import encode_partition, partitions_to_encode
@@ -27,13 +28,22 @@ from tasks.index import publish
 from tasks.plan import Plan, make_plan
 from tasks.report import write_report
 from tasks.scan import Catalogue, Found, look, record, recorded
-from tasks.train import TrainedGeneration, current_generation, train
+from tasks.train import (
+    TrainedGeneration,
+    check_model_reads,
+    current_generation,
+    train,
+    was_trained_with,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MIN_LABELS = 2
 """Training needs at least two genres to tell apart."""
+
+DIED = "the worker process that extracted it died, each time it was tried"
+"""Says nothing of the worker's name or address: the failures table is the same in every run."""
 
 
 class NoModelError(MusicHashError):
@@ -90,14 +100,20 @@ def plan_stage(
     return night.finish(summary, describe_plan(plan))
 
 
-def check_model(store: str, catalogue: Catalogue) -> None:
+def check_model(
+    store: str, catalogue: Catalogue, config: PipelineConfig, *, retrain: bool = False
+) -> None:
     """Refuse a run that could not encode anything in the end.
 
     Raises
     ------
     NoModelError
         If the store has no model and the catalogue fewer than two labels to train one with.
+    OtherFeaturesError
+        If the store's model reads other features than the configuration makes.
     """
+    if not retrain:
+        check_model_reads(store, config.feature_fingerprint)
     n_labels = len({row.label for row in catalogue.rows} - {None})
     if n_labels < MIN_LABELS and current_generation(store) is None:
         raise NoModelError(
@@ -120,7 +136,7 @@ def extract_stage(night: Night) -> StageSummary:
                         (night.store, half, night.config) for half in _halves(partition.items)
                     )
                     continue
-                outcome = quarantine_track(night.store, partition, night.config, str(outcome))
+                outcome = quarantine_track(night.store, partition, night.config, DIED)
             done.append(outcome)
             night.reporter.advance("extract", outcome.n_done + outcome.n_failed, outcome.n_failed)
     summary = _sum("extract", done, n_reused=plan.n_reused)
@@ -147,7 +163,10 @@ def train_stage(night: Night, *, retrain: bool) -> StageSummary:
     plan = _planned(night)
     if plan.generation is not None and not retrain:
         summary = StageSummary("train", n_reused=1)
-        return night.finish(summary, f"nothing to train, model {plan.generation} is used")
+        sentence = f"nothing to train, model {plan.generation} is used"
+        if not was_trained_with(night.store, plan.generation, night.config.models):
+            sentence += "; the configuration has other model settings: --retrain applies them"
+        return night.finish(summary, sentence)
     started, cpu = time.monotonic(), time.process_time()
     bars: set[str] = set()
 
@@ -232,7 +251,7 @@ def index_stage(night: Night) -> StageSummary:
 def report_stage(night: Night) -> StageSummary:
     """Write the HTML report of the current snapshot."""
     started = time.monotonic()
-    path = write_report(night.store, night.config)
+    path = write_report(night.store, night.config, record=night.run.record)
     summary = StageSummary("report", n_done=1, wall_s=time.monotonic() - started)
     return night.finish(summary, str(path))
 

@@ -23,9 +23,12 @@ class PartitionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_tracks: int = Field(128, ge=1, le=4096, description="most tracks in a partition")
+    max_tracks: int = Field(default=128, ge=1, le=4096, description="most tracks in a partition")
     max_audio_s: float = Field(
-        4000.0, gt=0, description="estimated audio in a partition, seconds; one track may exceed it"
+        default=4000.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="estimated audio in a partition, seconds; one track may exceed it",
     )
 
 
@@ -39,10 +42,13 @@ class PipelineConfig(BaseModel):
     models: ModelConfig = ModelConfig()
     partitions: PartitionConfig = PartitionConfig()
     max_failed_share: float = Field(
-        0.25, ge=0, le=1, description="a run whose share of failed tracks is larger publishes nothing"
+        default=0.25,
+        ge=0,
+        le=1,
+        description="a run whose share of failed tracks is larger publishes nothing",
     )
     min_kept_share: float = Field(
-        0.5,
+        default=0.5,
         ge=0,
         le=1,
         description="a scan that finds a smaller share of the published tracks is refused",

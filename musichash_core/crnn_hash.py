@@ -85,7 +85,9 @@ class CRNNHash(nn.Module):
             self.recurrent: nn.Module = _StackedLSTM(n_points, config)
         else:
             self.recurrent = _HierarchicalLSTM(n_points, config)
-        self.pooled_head = _pooled_head(sum(widths) * config.pooled_bands, config) if config.n_pooled else None
+        self.pooled_head = (
+            _pooled_head(sum(widths) * config.pooled_bands, config) if config.n_pooled else None
+        )
         self.hash_head = nn.Linear(config.n_hidden + config.n_pooled, config.n_bits)
         self.genre_head = nn.Linear(config.n_bits, n_genres)
 

@@ -40,7 +40,7 @@ def db_to_bytes(db: NDArray[np.float32]) -> NDArray[np.uint8]:
     (...) uint8
     """
     steps = np.rint((np.asarray(db) - FLOOR_DB) / STEP_DB)
-    return np.clip(steps, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(steps, 0, 255), dtype=np.uint8)
 
 
 def bytes_to_db(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -67,7 +67,7 @@ def compression_table(peak: float) -> NDArray[np.float32]:
     power = 10.0 ** ((np.arange(256) * STEP_DB + FLOOR_DB) / 10.0)
     table = np.log10(1.0 + COMPRESSION * power * gain * gain)
     table[0] = 0.0
-    return table.astype(np.float32)
+    return np.asarray(table, dtype=np.float32)
 
 
 def bytes_to_model_input(stored: NDArray[np.uint8], peak: float) -> NDArray[np.float32]:

@@ -40,7 +40,8 @@ def hpss(
     Parameters
     ----------
     S : (..., n_bins, n_frames) real or complex
-        Magnitudes (non-negative) or an STFT; finite. Integers and float16 are taken as float32.
+        Magnitudes (non-negative) or an STFT; finite. Integers and other floats are taken as
+        float32.
     kernel_size : >= 1, or a pair
         Median lengths: frames for the harmonic part, bins for the percussive part. Even lengths
         take the upper of the two middle elements, like SciPy.
@@ -55,9 +56,9 @@ def hpss(
     Returns
     -------
     harmonic, percussive : (..., n_bins, n_frames)
-        In the dtype of `S`; masks are real from 0 to 1, or boolean if `power` is infinite. With
-        margins of 1 and a finite power the two sum to `S`. Where both medians vanish, margins of 1
-        share `S` equally and others give it to neither.
+        In the dtype of `S` (or float32); masks are real from 0 to 1, or boolean if `power` is
+        infinite. With margins of 1 and a finite power the two sum to `S`. Where both medians
+        vanish, margins of 1 share `S` equally and others give it to neither.
 
     Raises
     ------
@@ -80,7 +81,10 @@ def hpss(
         soft_mask(harmonic, percussive, margin=margins[0], power=power, share=share_silence),
         soft_mask(percussive, harmonic, margin=margins[1], power=power, share=share_silence),
     )
-    return masks if mask else (S * masks[0], S * masks[1])
+    if mask:
+        return masks
+    spectrum = S if np.iscomplexobj(S) else magnitude
+    return spectrum * masks[0], spectrum * masks[1]
 
 
 def soft_mask(

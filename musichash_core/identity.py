@@ -45,6 +45,8 @@ def fingerprint_of(kind: str, *parts: BaseModel | dict[str, Any] | str | int) ->
     str
         12 hex digits.
     """
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    plain = [
+        part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts
+    ]
     text = json.dumps([kind, *plain], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]

@@ -17,8 +17,8 @@ from musichash_core.genre_cnn import GenreCNN
 from musichash_core.model_config import ModelConfig
 from musichash_core.segments import TrackFrames, cut_segments, segment_starts
 
-SEGMENTS_PER_BATCH = 64
-"""Bounds memory for long tracks; the default of 16 segments per track is one batch."""
+SEGMENTS_PER_BATCH = 16
+"""Bounds memory, to about 150 MB of maps in the default networks; larger is not faster."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ can read or write, starts with the SHA-256 of its contents and is deleted and co
 that does not match; the directory's name covers the sources of all kernels and the versions of
 Python, numba and llvmlite, and an entry's name covers the processor.
 
-The directory is looked at when the first kernel is compiled or loaded, so a worker process calls
-`use_kernel_cache` (or `musichash_core.kernel_warmup.warm_kernels`, which does) before its first
-track; nothing needs to be set before numba is imported. Entries may be deleted at any time.
+The directory is looked at when the first kernel is compiled or loaded, and nothing needs to be set
+before numba is imported: a worker process calls `musichash_core.kernel_warmup.warm_kernels` before
+its first track, with its cache directory unless the default will do. Entries may be deleted at any
+time.
 
 Public: `kernel`, `use_kernel_cache`, `default_cache_directory`, `kernel_cache_state`.
 """

@@ -21,6 +21,9 @@ from musichash_core.model_config import SelectionRule
 MIN_NORM = 1e-8
 """Below it a centred map counts as constant, and is similar to nothing, not even itself."""
 
+DECIMALS = 9
+"""Sums that agree to so many decimals are equal: which map wins must not hang on rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class MapStatistics:
@@ -126,7 +129,7 @@ def select_representative(similarity: NDArray[np.float64], n_maps: int) -> NDArr
     covered = np.zeros(len(similarity))
     chosen: list[int] = []
     for _ in range(n_maps):
-        gains = np.maximum(similarity - covered[:, None], 0.0).sum(axis=0)
+        gains = np.maximum(similarity - covered[:, None], 0.0).sum(axis=0).round(DECIMALS)
         gains[chosen] = -1.0
         best = int(gains.argmax())
         chosen.append(best)
@@ -147,7 +150,7 @@ def select_diverse(similarity: NDArray[np.float64], n_maps: int) -> NDArray[np.i
     -------
     (n_maps,) int64
     """
-    chosen = [int(similarity.sum(axis=1).argmax())]
+    chosen = [int(_largest(similarity.sum(axis=1), 1)[0])]
     while len(chosen) < n_maps:
         nearest = similarity[:, chosen].max(axis=1)
         nearest[chosen] = np.inf
@@ -157,4 +160,4 @@ def select_diverse(similarity: NDArray[np.float64], n_maps: int) -> NDArray[np.i
 
 def _largest(values: NDArray[np.float64], n_maps: int) -> NDArray[np.int64]:
     """Give the positions of the largest values, equal ones by position."""
-    return np.argsort(-values, kind="stable")[:n_maps].astype(np.int64)
+    return np.argsort(-values.round(DECIMALS), kind="stable")[:n_maps].astype(np.int64)

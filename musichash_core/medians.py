@@ -150,29 +150,28 @@ def _network_filter(kernel_size: int) -> RowFilter:
 
 @kernel
 def _sorted_window_filter(source: NDArray[Any], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
-    """Keep each column's window sorted: per step, one pass drops the old and slots in the new."""
+    """Keep each column's window sorted, in blocks of columns that overlap at the end."""
     n_out, n_columns = out.shape
     kernel_size = len(rows) - n_out + 1
     window = np.empty((kernel_size + 1, WINDOW_COLUMNS), dtype=source.dtype)
-    below = np.empty(WINDOW_COLUMNS, dtype=source.dtype)
     leaving = np.empty(WINDOW_COLUMNS, dtype=source.dtype)
-    for chunk in range(0, n_columns, WINDOW_COLUMNS):
-        start = min(chunk, n_columns - WINDOW_COLUMNS)
-        window[:] = np.inf
+    below = np.empty(WINDOW_COLUMNS, dtype=source.dtype)
+    for column in range(0, n_columns, WINDOW_COLUMNS):
+        start = min(column, n_columns - WINDOW_COLUMNS)
+        window.fill(np.inf)
         for step in range(len(rows)):
+            for j in range(WINDOW_COLUMNS):
+                is_full = step >= kernel_size
+                leaving[j] = source[rows[step - kernel_size], start + j] if is_full else np.inf
+            below.fill(-np.inf)
             entering = source[rows[step], start : start + WINDOW_COLUMNS]
-            leaving[:] = np.inf
-            if step >= kernel_size:
-                leaving[:] = source[rows[step - kernel_size], start : start + WINDOW_COLUMNS]
-            below[:] = -np.inf
             for rank in range(kernel_size):
                 here, above = window[rank], window[rank + 1]
                 for j in range(WINDOW_COLUMNS):
-                    stays = here[j] if here[j] < leaving[j] else above[j]
-                    new = entering[j] if entering[j] < stays else stays
-                    here[j] = below[j] if new < below[j] else new
-                    below[j] = stays
+                    without = here[j] if here[j] < leaving[j] else above[j]
+                    lower = entering[j] if entering[j] < without else without
+                    here[j] = below[j] if lower < below[j] else lower
+                    below[j] = without
             if step >= kernel_size - 1:
-                out[step - kernel_size + 1, start : start + WINDOW_COLUMNS] = window[
-                    kernel_size // 2
-                ]
+                for j in range(WINDOW_COLUMNS):
+                    out[step - kernel_size + 1, start + j] = window[kernel_size // 2, j]

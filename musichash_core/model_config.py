@@ -69,7 +69,10 @@ class CRNNHashConfig(BaseModel):
         description="units that see the maps' means beside the LSTM; 0 = none",
     )
     pooled_bands: int = Field(
-        default=4, ge=1, le=16, description="ranges of bands that the maps' means are taken over"
+        default=8,
+        ge=1,
+        le=16,
+        description="ranges of bands that those means are taken over; 1 is METHOD's global mean",
     )
     dropout: float = Field(
         default=0.2, ge=0, le=0.9, description="share dropped between the two LSTMs"
@@ -88,22 +91,27 @@ class CRNNHashConfig(BaseModel):
 
 
 class LossConfig(BaseModel):
-    """Weights of the parts of the hashing loss (METHOD 4.5); classification has weight 1."""
+    """Weights of the parts of the hashing loss (METHOD 4.5); classification has weight 1.
+
+    Chosen on 62 clips of 16 artists, 3 seeds: with METHOD's 0.1 each and no instance part, 64-bit
+    codes of 10 s excerpts found their track among the first 3 in .84 of the cases, with these in
+    .96; the validation mAP stayed the same (.45) and the bits came nearer to even.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    similarity_weight: float = Field(default=0.1, ge=0, le=100, description="pairs of one genre")
+    similarity_weight: float = Field(default=0.3, ge=0, le=100, description="pairs of one genre")
     quantisation_weight: float = Field(
         default=0.1, ge=0, le=100, description="distance of tanh from +-1"
     )
     balance_weight: float = Field(
-        default=0.1, ge=0, le=100, description="each bit set half of the time"
+        default=1.0, ge=0, le=100, description="each bit set half of the time"
     )
     instance_weight: float = Field(
-        default=0.5, ge=0, le=100, description="two segments of one track"
+        default=1.0, ge=0, le=100, description="two segments of one track; 0 is METHOD's loss T"
     )
     instance_temperature: float = Field(
-        default=0.2, gt=0, le=10, description="cosine difference that counts as one nat"
+        default=0.1, gt=0, le=10, description="cosine difference that counts as one nat"
     )
 
 
@@ -161,7 +169,10 @@ class HashStageConfig(BaseModel):
         default=12, ge=2, le=1024, description="random segments per track whose pyramids are kept"
     )
     max_cached: int = Field(
-        default=40_000, ge=64, le=10_000_000, description="segments kept in all; bounds the memory"
+        default=20_000,
+        ge=64,
+        le=10_000_000,
+        description="segments kept in memory, at most; 42 kB each in the default networks",
     )
     selection_segments: int = Field(
         default=2000, ge=1, le=100_000, description="segments that map selection looks at, at most"

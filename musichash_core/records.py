@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One audio file of a catalogue, as the scan saw it.
+    r"""One audio file of a catalogue, as the scan saw it.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class SourceFile:
     root : str
         Absolute path of the catalogue root.
     path : str
-        Path below `root`, with ``/``; bytes that are not UTF-8 are written as ``\\xNN``.
+        Path below `root`, with ``/``; bytes that are not UTF-8 are written as ``\xNN``.
     path_raw : bytes
         The path as the file system spells it.
     n_bytes, mtime_ns : int
@@ -43,7 +43,7 @@ class TrackFailure:
     track_id : str
         Identity, or "" when the file could not be read at all.
     path : str
-        Where the file lies, below its root.
+        Where the file lies: root/path.
     stage : str
         ``scan`` or ``extract``.
     code : str

@@ -1,4 +1,4 @@
-"""Fixed-length windows over the frames of a track: which ones are read, and how short tracks fill one.
+"""Fixed-length windows over the frames of a track: which are read, how short tracks fill one.
 
 A track's frames are ``(n_frames, n_channels, n_mels)`` uint8 (see `musichash_core.decibels`).
 Public: `SegmentConfig`, `FrameSource`, `TrackFrames`, `segment_starts`, `cut_segments`.
@@ -20,10 +20,14 @@ class SegmentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_frames: int = Field(128, ge=32, le=1024, description="frames per segment; 128 are 2.97 s")
-    hop_frames: int = Field(64, ge=1, description="smallest distance between two segments, frames")
+    n_frames: int = Field(
+        default=128, ge=32, le=1024, description="frames per segment; 128 are 2.97 s"
+    )
+    hop_frames: int = Field(
+        default=64, ge=1, description="smallest distance between two segments, frames"
+    )
     max_per_track: int = Field(
-        16, ge=1, le=1024, description="evenly spaced segments read per track when encoding"
+        default=16, ge=1, le=1024, description="evenly spaced segments read per track when encoding"
     )
 
 

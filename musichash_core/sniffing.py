@@ -1,10 +1,15 @@
 """What an audio file is, told from its first bytes; the suffix of its name never decides.
 
-Public: `sniff_container`, `SUPPORTED_CONTAINERS`, `HEAD_BYTES`.
+Public: `sniff_container`, `id3_bytes`, `SUPPORTED_CONTAINERS`, `HEAD_BYTES`.
 """
 
 HEAD_BYTES = 4096
 """How much of the file `sniff_container` needs to see."""
+
+ID3_HEADER_BYTES = 10
+
+UTF_16_MARK = b"\xff\xfe"
+"""Begins UTF-16 text, and would begin an MPEG-1 layer I frame with a checksum, which nobody has."""
 
 SUPPORTED_CONTAINERS = frozenset(
     {"wav", "rf64", "w64", "aiff", "flac", "ogg-vorbis", "ogg-opus", "ogg-flac", "mp3", "caf", "au"}
@@ -30,6 +35,9 @@ _FIXED_MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x0b\x77", "ac3"),
     (0, b"#!AMR", "amr"),
     (0, b"MThd", "midi"),
+    (0, b"RIFX", "rifx"),
+    (0, b".RMF", "realmedia"),
+    (0, b".ra\xfd", "realaudio"),
 )
 
 _OGG_CODECS: tuple[tuple[bytes, str], ...] = (
@@ -40,13 +48,27 @@ _OGG_CODECS: tuple[tuple[bytes, str], ...] = (
 )
 
 
+def id3_bytes(head: bytes) -> int:
+    """Give the length of the ID3v2 tag that some bytes begin with; 0 when there is none.
+
+    Such tags stand before MP3 most of all, but taggers put them before FLAC and AAC too, and a
+    second one before the first. One with a cover picture is longer than `HEAD_BYTES`, so the reader
+    has to look again behind it.
+    """
+    if head[:3] != b"ID3" or len(head) < ID3_HEADER_BYTES:
+        return 0
+    body = (head[6] << 21) | (head[7] << 14) | (head[8] << 7) | head[9]
+    has_footer = bool(head[5] & 0x10)
+    return ID3_HEADER_BYTES * (1 + has_footer) + body
+
+
 def sniff_container(head: bytes) -> str | None:
     """Name the container that a file's first bytes announce.
 
     Parameters
     ----------
     head : bytes
-        The first `HEAD_BYTES` bytes (fewer when the file is shorter).
+        The first `HEAD_BYTES` bytes (fewer when the file is shorter), behind any ID3v2 tag.
 
     Returns
     -------
@@ -75,18 +97,10 @@ def _ogg_codec(head: bytes) -> str:
 
 
 def _mpeg_container(head: bytes) -> str | None:
-    start = 0
-    if head[:3] == b"ID3" and len(head) >= 10:
-        size = (head[6] << 21) | (head[7] << 14) | (head[8] << 7) | head[9]
-        start = 10 + size
-        if start + 4 > len(head):
-            return "mp3"  # a long tag: the decoder will see what follows it
-        if head[start : start + 4] == b"fLaC":
-            return "flac"
-    while start < len(head) and head[start] == 0:
-        start += 1
-    sync = head[start : start + 2]
+    sync = head.lstrip(b"\0")[:2]  # encoders and taggers leave zeros before the first frame
     if len(sync) < 2 or sync[0] != 0xFF or sync[1] & 0xE0 != 0xE0:
+        return None
+    if sync == UTF_16_MARK:
         return None
     if sync[1] & 0xF6 == 0xF0:
         return "aac-adts"

@@ -14,6 +14,9 @@ MapDatabase = Literal["validation", "all"]
 MIN_ANSWERABLE = 0.5
 """Share of validation tracks that must have something to find among the validation tracks."""
 
+QUERIES_PER_BLOCK = 64
+"""Bounds the memory of the distance matrix."""
+
 
 def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]:
     """Choose the tracks that validation tracks are searched in.
@@ -28,9 +31,11 @@ def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]
     name : "validation" or "all"
     """
     queries = data.split.validation
-    relevant, excluded = _masks(data, queries, queries)
-    answerable = (relevant & ~excluded).any(axis=1)
-    if len(queries) and answerable.mean() >= MIN_ANSWERABLE:
+    groups_of: dict[int, set[str]] = {}
+    for i in queries:
+        groups_of.setdefault(int(data.labels[i]), set()).add(str(data.groups[i]))
+    n_answerable = sum(len(groups_of[int(data.labels[i])]) > 1 for i in queries)
+    if len(queries) and n_answerable >= MIN_ANSWERABLE * len(queries):
         return queries, "validation"
     return np.arange(len(data.tracks), dtype=np.int64), "all"
 
@@ -50,10 +55,13 @@ def score_codes(
     float or None
         None when no validation track has anything to find.
     """
-    is_query = np.isin(positions, data.split.validation)
-    relevant, excluded = _masks(data, positions[is_query], positions)
-    distances = hamming_distance(codes[is_query, None], codes)
-    scores = average_precisions(distances, relevant, excluded)
+    rows = np.flatnonzero(np.isin(positions, data.split.validation))
+    scores = np.empty(len(rows))
+    for first in range(0, len(rows), QUERIES_PER_BLOCK):
+        block = rows[first : first + QUERIES_PER_BLOCK]
+        relevant, excluded = _masks(data, positions[block], positions)
+        distances = hamming_distance(codes[block, None], codes)
+        scores[first : first + len(block)] = average_precisions(distances, relevant, excluded)
     answered = scores[~np.isnan(scores)]
     return float(answered.mean()) if len(answered) else None
 

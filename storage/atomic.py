@@ -1,7 +1,10 @@
 """Write beside the target, fsync, rename; so that a final name always means complete content.
 
-Public: `write_file`, `create_file`, `staged_directory`, `sweep_leftovers`, `FileDigest`,
-`digest_file`, `digest_tree`, `write_json`, `read_json`.
+Folders are made durable too: a file is not safe while the entry of its new folder is not.
+
+Public: `write_file`, `write_new_file`, `create_file`, `place_file`, `make_folder`,
+`staged_directory`, `sweep_leftovers`, `FileDigest`, `digest_file`, `digest_tree`, `to_json`,
+`write_json`, `read_json`.
 """
 
 import errno
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ArtefactMissingError, DamagedArtefactError
+from storage.errors import ArtefactMissingError, DamagedArtefactError, StoreError
 
 LEFTOVER_PREFIX = ".tmp-"
 READ_BYTES = 1 << 20
@@ -47,7 +50,17 @@ def _fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_and_fsync(path: Path, data: bytes) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents where they are missing, durably."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    _fsync_path(path.parent)
+
+
+def write_new_file(path: Path, data: bytes) -> None:
+    """Write a file that nobody else can see yet, into a folder that exists, durably."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -56,10 +69,10 @@ def _write_and_fsync(path: Path, data: bytes) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a small file so that readers see the old content or the new, never a mixture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary_beside(path)
     try:
-        _write_and_fsync(temporary, data)
+        write_new_file(temporary, data)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -75,10 +88,10 @@ def create_file(path: Path, data: bytes) -> None:
     FileExistsError
         If somebody else created it first; it is left as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary_beside(path)
     try:
-        _write_and_fsync(temporary, data)
+        write_new_file(temporary, data)
         os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -86,26 +99,39 @@ def create_file(path: Path, data: bytes) -> None:
 
 
 def place_file(temporary: Path, final: Path) -> None:
-    """Make a finished temporary file final; an existing final file of the same name wins."""
+    """Make a finished temporary file final, durably; an existing final file is replaced.
+
+    Files named by their content are replaced by themselves, or mended if they were damaged.
+    """
     _fsync_path(temporary)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     temporary.replace(final)
     _fsync_path(final.parent)
 
 
 @contextmanager
-def staged_directory(final: Path) -> Iterator[Path]:
+def staged_directory(final: Path, *, proof: str) -> Iterator[Path]:
     """Give a folder to fill; it becomes `final` at the end, durably, or disappears on an error.
 
     If `final` exists by then, another worker finished the same work first: its result stays and
-    ours, which has the same content by construction, is dropped.
+    ours, which has the same content by construction, is dropped. What lies there without its proof
+    is the rest of something removed by halves, and is replaced.
+
+    Parameters
+    ----------
+    final : Path
+        Name of the folder once it is complete.
+    proof : str
+        The file in it that stands for completeness.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     staged = _temporary_beside(final)
     staged.mkdir()
     try:
         yield staged
         _fsync_tree(staged)
+        if final.exists() and not (final / proof).exists():
+            remove_folder(final)
         try:
             staged.rename(final)
         except OSError as error:
@@ -114,6 +140,17 @@ def staged_directory(final: Path) -> Iterator[Path]:
         _fsync_path(final.parent)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder: its name disappears at once, its content after that.
+
+    Whoever still writes into it fails from then on, instead of finishing with half of its files.
+    """
+    doomed = _temporary_beside(path)
+    with suppress(FileNotFoundError):
+        path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _fsync_tree(root: Path) -> None:
@@ -132,7 +169,7 @@ def sweep_leftovers(root: Path) -> int:
     for folder, names, files in os.walk(root):
         for name in [entry for entry in names if entry.startswith(LEFTOVER_PREFIX)]:
             names.remove(name)
-            shutil.rmtree(Path(folder, name), ignore_errors=True)
+            remove_folder(Path(folder, name))
             count += 1
         for name in [entry for entry in files if entry.startswith(LEFTOVER_PREFIX)]:
             with suppress(FileNotFoundError):
@@ -152,15 +189,14 @@ def digest_file(path: Path, below: Path) -> FileDigest:
     return FileDigest(path.relative_to(below).as_posix(), size, digest.hexdigest())
 
 
-def digest_tree(root: Path, *, without: frozenset[str] = frozenset()) -> list[FileDigest]:
-    """Digest every file below a folder, sorted by path; `without` names top-level files to skip."""
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
-    digests = [digest_file(path, root) for path in paths if path.name not in without]
+def digest_tree(root: Path) -> list[FileDigest]:
+    """Digest every file below a folder, sorted by path."""
+    digests = [digest_file(path, root) for path in root.rglob("*") if path.is_file()]
     return sorted(digests, key=lambda entry: entry.path)
 
 
 def to_json(content: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """Write JSON in the one form used for every file: sorted keys, indented, ending in a newline."""
+    """Write JSON in the form of all our files: sorted keys, indented, ending in a newline."""
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
@@ -176,15 +212,21 @@ def read_json(path: Path) -> dict[str, Any]:
     ------
     ArtefactMissingError
         If the file does not exist.
+    StoreError
+        If it cannot be read.
     DamagedArtefactError
         If it is not a JSON object.
     """
     try:
         content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtefactMissingError(f"{path} does not exist") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise DamagedArtefactError(f"{path} is not valid JSON: {error}; run 'musichash verify'") from error
+        raise DamagedArtefactError(
+            f"{path} is not valid JSON: {error}; run 'musichash verify'"
+        ) from error
     if not isinstance(content, dict):
         raise DamagedArtefactError(f"{path} does not hold a JSON object; run 'musichash verify'")
     return content

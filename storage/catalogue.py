@@ -8,7 +8,7 @@ Public: `check_roots`, `scan_catalogue`, `ScanResult`, `Catalogue`, `CatalogueRo
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,21 +17,28 @@ from musichash_core.decode import open_beneath
 from musichash_core.errors import DecodeError
 from musichash_core.identity import track_id_of
 from musichash_core.records import SourceFile, TrackFailure
-from storage.atomic import place_file
+from storage.atomic import make_folder, place_file
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.failure_rows import failure_rows
 from storage.layout import StoreLayout
 from storage.schemas import CATALOGUE, FAILURES
 from storage.tables import read_part, write_rows
 
-AUDIO_SUFFIXES = frozenset(
-    ".wav .wave .rf64 .w64 .flac .fla .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .caf .au .snd "
-    ".m4a .mp4 .m4b .aac .alac .wma .asf .webm .mka .mkv .ac3 .eac3 .wv .tta .ape .dsf .dff .mpc .spx "
-    ".amr .3gp .ra .rm .mid .midi".split()
-)
-"""Names that are looked into; their content then decides. Other files (covers, texts) are passed by."""
+_SUFFIXES = """
+    .wav .wave .rf64 .w64 .flac .fla .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .caf .au .snd
+    .m4a .mp4 .m4b .aac .alac .wma .asf .webm .mka .mkv .ac3 .eac3 .wv .tta .ape .dsf .dff .mpc .spx
+    .amr .3gp .ra .rm .mid .midi
+"""
+AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Names that are looked into; content then decides. Other files (covers, texts) are passed by."""
+
+COMPANION_PREFIX = b"._"
+"""Begins the names of the resource forks that macOS writes beside files on foreign disks."""
 
 HASH_THREADS = 4
+HASH_BATCH = 1024
+"""Files handed to the threads at once; bounds the memory of a first scan of millions."""
+
 READ_BYTES = 1 << 20
 
 
@@ -103,31 +110,51 @@ def check_roots(roots: Sequence[str | Path]) -> tuple[str, ...]:
     Raises
     ------
     CatalogueError
-        If a root is missing, is no folder, cannot be listed, or lies inside another.
+        If a root is missing, is no folder, cannot be listed, has a name that is not UTF-8, or is
+        or lies inside another.
     """
     if not roots:
         raise CatalogueError("no catalogue is given; name one or more folders with --catalogue DIR")
-    absolute = []
-    for root in roots:
-        path = Path(root).absolute()
-        if not path.is_dir():
-            state = "is not a folder" if path.exists() else "does not exist"
-            raise CatalogueError(
-                f"the catalogue {path} {state}; check the path, or mount the disk, and run again"
-            )
-        try:
-            with os.scandir(path):
-                pass
-        except OSError as error:
-            raise CatalogueError(
-                f"the catalogue {path} cannot be listed: {error.strerror}; grant read permission"
-            ) from error
-        absolute.append(path)
-    for path in absolute:
-        for other in absolute:
-            if other is not path and other.resolve().is_relative_to(path.resolve()):
-                raise CatalogueError(f"the catalogue {other} lies inside {path}; name only one of them")
+    absolute = [_check_root(root) for root in roots]
+    for place, path in enumerate(absolute):
+        for other in absolute[:place] + absolute[place + 1 :]:
+            if other.resolve() == path.resolve():
+                raise CatalogueError(f"the catalogue {path} is named twice; name it once")
+            if other.resolve().is_relative_to(path.resolve()):
+                raise CatalogueError(
+                    f"the catalogue {other} lies inside {path}; name only one of them"
+                )
     return tuple(str(path) for path in absolute)
+
+
+def _check_root(root: str | Path) -> Path:
+    if not str(root):
+        raise CatalogueError("a catalogue has an empty name; name a folder with --catalogue DIR")
+    path = Path(root).absolute()
+    if ".." in path.parts:
+        path = path.resolve()  # one folder, one spelling: unchanged files are known by their path
+    try:
+        str(path).encode()
+        with os.scandir(path):
+            pass
+    except UnicodeEncodeError as error:
+        raise CatalogueError(
+            f"the name of the catalogue {os.fsencode(path)!r} is not UTF-8; rename the folder, or "
+            "name a link to it"
+        ) from error
+    except FileNotFoundError as error:
+        raise CatalogueError(
+            f"the catalogue {path} does not exist; check the path, or mount the disk, and run again"
+        ) from error
+    except NotADirectoryError as error:
+        raise CatalogueError(
+            f"the catalogue {path} is not a folder; name the folder that holds the music"
+        ) from error
+    except OSError as error:
+        raise CatalogueError(
+            f"the catalogue {path} cannot be listed: {error.strerror}; grant read permission"
+        ) from error
+    return path
 
 
 def scan_catalogue(
@@ -153,90 +180,121 @@ def scan_catalogue(
         If no audio file is found in any root.
     """
     identified = {(file.root, file.path_raw): file for file in known}
-    found: list[tuple[str, bytes, os.stat_result | None]] = []
+    found: list[_Entry] = []
     n_ignored = 0
-    for root in sorted(roots):
-        for path_raw, status in _walk(root):
-            if status is _IGNORED:
-                n_ignored += 1
+    for root in roots:
+        for entry in _walk(root):
+            if entry.is_candidate:
+                found.append(entry)
             else:
-                found.append((root, path_raw, status))
+                n_ignored += 1
     if not found:
         raise CatalogueError(
             f"no audio file lies below {', '.join(roots)} ({n_ignored} other files do); "
             "check the path, or that the disk is mounted"
         )
-    files: list[SourceFile] = []
-    failures: list[TrackFailure] = []
+    found.sort(key=lambda entry: (entry.root, entry.path_raw))
+    outcomes: list[SourceFile | TrackFailure] = []
     n_hashed = 0
     with ThreadPoolExecutor(HASH_THREADS) as pool:
-        outcomes = pool.map(lambda entry: _identify(*entry, identified), found)
-        for count, (outcome, was_read) in enumerate(outcomes, start=1):
-            if isinstance(outcome, SourceFile):
-                files.append(outcome)
-            else:
-                failures.append(outcome)
-            n_hashed += was_read
-            if on_progress is not None:
-                on_progress(count, len(found))
-    return ScanResult(tuple(files), tuple(failures), n_hashed, n_ignored)
+        for start in range(0, len(found), HASH_BATCH):
+            batch = found[start : start + HASH_BATCH]
+            for outcome, was_read in pool.map(lambda entry: _identify(entry, identified), batch):
+                outcomes.append(outcome)
+                n_hashed += was_read
+                if on_progress is not None:
+                    on_progress(len(outcomes), len(found))
+    return ScanResult(
+        files=tuple(outcome for outcome in outcomes if isinstance(outcome, SourceFile)),
+        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, TrackFailure)),
+        n_hashed=n_hashed,
+        n_ignored=n_ignored,
+    )
 
 
-_IGNORED = object()
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A name below a root: `status` is its lstat, or None where that cannot be had."""
+
+    root: str
+    path_raw: bytes
+    status: os.stat_result | None
+    is_candidate: bool = True
 
 
-def _walk(root: str) -> Iterator[tuple[bytes, object]]:
-    """Yield path and lstat of every candidate below a root, in a fixed order."""
+def _walk(root: str) -> Iterator[_Entry]:
+    """Yield every file below a root, and every folder that cannot be listed."""
     pending = [b""]
     base = os.fsencode(root)
     while pending:
         folder = pending.pop()
         try:
             with os.scandir(os.path.join(base, folder)) as entries:  # noqa: PTH118 - bytes paths
-                listed = sorted(entries, key=lambda entry: entry.name)
+                listed = list(entries)
         except OSError:
-            yield folder, None
+            yield _Entry(root, folder, None)
             continue
         for entry in listed:
             path_raw = os.path.join(folder, entry.name)  # noqa: PTH118 - bytes paths
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(path_raw)
-            elif os.path.splitext(entry.name)[1].lower().decode("latin-1") not in AUDIO_SUFFIXES:  # noqa: PTH122
-                yield path_raw, _IGNORED
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path_raw)
+                    continue
+                is_candidate = _is_candidate(entry)
+                status = entry.stat(follow_symlinks=False) if is_candidate else None
+            except OSError:  # it vanished, or its folder can be listed and not entered
+                yield _Entry(root, path_raw, None)
             else:
-                yield path_raw, entry.stat(follow_symlinks=False)
+                yield _Entry(root, path_raw, status, is_candidate)
+
+
+def _is_candidate(entry: "os.DirEntry[bytes]") -> bool:
+    """Tell what is looked into: audio by name, and links to folders, which are refused by name."""
+    if entry.is_symlink() and entry.is_dir():
+        return True
+    suffix = os.path.splitext(entry.name)[1].lower().decode("latin-1")  # noqa: PTH122 - bytes
+    return suffix in AUDIO_SUFFIXES and not entry.name.startswith(COMPANION_PREFIX)
 
 
 def _identify(
-    root: str,
-    path_raw: bytes,
-    status: os.stat_result | None,
-    known: dict[tuple[str, bytes], SourceFile],
+    entry: _Entry, known: Mapping[tuple[str, bytes], SourceFile]
 ) -> tuple[SourceFile | TrackFailure, bool]:
-    before = known.get((root, path_raw))
+    """Give a file its identity, and tell whether it was read for it."""
+    before, status = known.get((entry.root, entry.path_raw)), entry.status
     if (
         before is not None
         and status is not None
         and (before.n_bytes, before.mtime_ns) == (status.st_size, status.st_mtime_ns)
     ):
         return before, False
-    path = path_for_people(path_raw)
     try:
-        descriptor = open_beneath(root, path_raw)
-        try:
-            read = os.fstat(descriptor)
-            track_id = track_id_of(iter(lambda: os.read(descriptor, READ_BYTES), b""))
-            after = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-        if (read.st_size, read.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise DecodeError("changed-while-reading", "it changed while the scan read it")
+        return _read_identity(entry), True
     except DecodeError as error:
-        return TrackFailure("", f"{root}/{path}", "scan", error.code, str(error)), True
+        code, message = error.code, str(error)
     except OSError as error:
-        message = f"reading failed: {error.strerror}"
-        return TrackFailure("", f"{root}/{path}", "scan", "read-error", message), True
-    return SourceFile(track_id, root, path, path_raw, after.st_size, after.st_mtime_ns), True
+        code, message = "read-error", f"reading failed: {error.strerror}"
+    path = f"{entry.root}/{path_for_people(entry.path_raw)}"
+    return TrackFailure("", path, "scan", code, message), True
+
+
+def _read_identity(entry: _Entry) -> SourceFile:
+    descriptor = open_beneath(entry.root, entry.path_raw)
+    try:
+        before = os.fstat(descriptor)
+        track_id = track_id_of(iter(lambda: os.read(descriptor, READ_BYTES), b""))
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise DecodeError("changed-while-reading", "it changed while the scan read it")
+    return SourceFile(
+        track_id=track_id,
+        root=entry.root,
+        path=path_for_people(entry.path_raw),
+        path_raw=entry.path_raw,
+        n_bytes=after.st_size,
+        mtime_ns=after.st_mtime_ns,
+    )
 
 
 def path_for_people(path_raw: bytes) -> str:
@@ -246,7 +304,7 @@ def path_for_people(path_raw: bytes) -> str:
 
 def write_catalogue(layout: StoreLayout, catalogue: Catalogue) -> None:
     """Store what a scan found, for the stages after it."""
-    layout.work_root.mkdir(parents=True, exist_ok=True)
+    make_folder(layout.work_root)
     plain = [asdict(row.file) | {"label": row.label, "group": row.group} for row in catalogue.rows]
     for path, content, schema in (
         (layout.scan_failures_path, failure_rows(catalogue.failures), FAILURES),

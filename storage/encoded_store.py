@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from musichash_core.codes import logits_to_codes
 from storage.atomic import staged_directory
+from storage.layout import RECEIPT_NAME
 from storage.receipts import write_receipt
 from storage.schemas import PREDICTIONS, codes_schema
 from storage.tables import read_part, write_rows
@@ -56,7 +57,7 @@ def write_encoded(
         )
         code = logits_to_codes(track.hash_logits)
         codes.append(shared | {"code": code.tobytes(), "logits": np.asarray(track.hash_logits)})
-    with staged_directory(folder) as staged:
+    with staged_directory(folder, proof=RECEIPT_NAME) as staged:
         write_rows(staged / "predictions.parquet", predictions, PREDICTIONS)
         write_rows(staged / "codes.parquet", codes, codes_schema(n_bits))
         write_receipt(

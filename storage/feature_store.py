@@ -21,18 +21,20 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from musichash_core.errors import ParameterError
 from musichash_core.records import TrackFailure
 from musichash_core.segments import FrameSource, TrackFrames
-from storage.atomic import staged_directory
+from storage.atomic import digest_file, staged_directory
 from storage.errors import DamagedArtefactError
 from storage.failure_rows import failure_rows
+from storage.layout import RECEIPT_NAME
 from storage.receipts import Receipt, read_receipt, write_receipt
 from storage.schemas import FAILURES, TRACK_FACTS
 from storage.tables import read_part, write_rows
 
 CHUNK_FRAMES = 512
-SHARD_FRAMES = 32_768
-"""12.6 MB of bytes at 3 x 128: what a writer holds in memory at once."""
+SHARD_FRAMES = 16_384
+"""6.3 MB of bytes at 3 x 128; a writer holds a few times that in memory."""
 
 ZSTD_LEVEL = 3
 EAGER_FRAMES = 4096
@@ -76,29 +78,41 @@ class FeaturePartitionWriter:
         self._folder = folder
         self._fingerprint = fingerprint
         self._n_mels = n_mels
+        self._frame_bytes = N_PARTS * n_mels
         self._tracks: list[StoredTrack] = []
         self._failures: list[TrackFailure] = []
         self._n_frames = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._staged = self._stack.enter_context(staged_directory(self._folder))
+        self._staged = self._stack.enter_context(staged_directory(self._folder, proof=RECEIPT_NAME))
         self._spool_path = self._staged / "spool.u8"
         self._spool = self._stack.enter_context(self._spool_path.open("w+b"))
         return self
 
     def append_frames(self, frames: NDArray[np.uint8]) -> None:
-        """Add frames ``(n, 3, n_mels)`` to the track being written."""
+        """Add frames ``(n, 3, n_mels)`` uint8 to the track being written."""
+        if frames.dtype != np.uint8 or frames.shape[1:] != (N_PARTS, self._n_mels):
+            raise ParameterError(
+                f"frames of shape {frames.shape}, {frames.dtype}; this partition holds "
+                f"(n_frames, {N_PARTS}, {self._n_mels}) uint8"
+            )
         self._spool.write(np.ascontiguousarray(frames).data)
 
     def finish_track(self, track: StoredTrack) -> None:
         """Keep the frames appended since the last track as this track's."""
+        n_appended = self._spool.tell() // self._frame_bytes - self._n_frames
+        if (track.first_frame, track.n_frames) != (self._n_frames, n_appended):
+            raise ParameterError(
+                f"track {track.track_id} says frames {track.first_frame} + {track.n_frames}, "
+                f"appended were {self._n_frames} + {n_appended}"
+            )
         self._tracks.append(track)
         self._n_frames += track.n_frames
 
     def fail_track(self, failure: TrackFailure) -> None:
         """Drop the frames appended since the last track and record why."""
-        self._spool.seek(self._n_frames * N_PARTS * self._n_mels)
+        self._spool.seek(self._n_frames * self._frame_bytes)
         self._spool.truncate()
         self._failures.append(failure)
 
@@ -141,7 +155,6 @@ class FeaturePartitionWriter:
 
     def _write_zarr(self) -> None:
         shape = (self._n_frames, N_PARTS, self._n_mels)
-        spooled = np.memmap(self._spool_path, dtype=np.uint8, mode="r", shape=shape)
         group = zarr.create_group(
             store=str(self._staged / "features.zarr"),
             attributes={
@@ -161,9 +174,17 @@ class FeaturePartitionWriter:
             fill_value=0,
             config={"write_empty_chunks": True},
         )
-        step = frames.shards[0]
+        step = _shard_frames(self._n_frames)
         for start in range(0, self._n_frames, step):
-            frames[start : start + step] = spooled[start : start + step]
+            # Read, not mapped: pages of a mapped spool count as the worker's memory.
+            n_frames = min(step, self._n_frames - start)
+            block = np.fromfile(
+                self._spool_path,
+                dtype=np.uint8,
+                count=n_frames * self._frame_bytes,
+                offset=start * self._frame_bytes,
+            )
+            frames[start : start + n_frames] = block.reshape(n_frames, N_PARTS, self._n_mels)
 
 
 def _shard_frames(n_frames: int) -> int:
@@ -192,10 +213,7 @@ class FeaturePartition:
         for entry in self.receipt.files:
             path = folder / entry.path
             if not path.is_file() or path.stat().st_size != entry.size:
-                raise DamagedArtefactError(
-                    f"{path} is missing or does not have {entry.size} bytes; "
-                    "run 'musichash verify', remove the partition's folder and run again"
-                )
+                raise DamagedArtefactError(_differs(path))
 
     def tracks(self) -> list[StoredTrack]:
         """List the tracks in the order of their frames."""
@@ -211,6 +229,12 @@ class FeaturePartition:
         return read_part(self.folder / "failures.parquet", FAILURES)
 
     def _frames(self) -> Any:  # noqa: ANN401 - zarr's array type is a union of sync and group types
+        for entry in self.receipt.files:
+            if (
+                entry.path.endswith("zarr.json")
+                and digest_file(self.folder / entry.path, self.folder) != entry
+            ):
+                raise DamagedArtefactError(_differs(self.folder / entry.path))
         return zarr.open_group(str(self.folder / "features.zarr"), mode="r")["frames"]
 
     def track_frames(self) -> Iterator[tuple[StoredTrack, TrackFrames]]:
@@ -225,6 +249,13 @@ class FeaturePartition:
             if track.n_frames <= EAGER_FRAMES:
                 source = source[0 : track.n_frames]
             yield track, TrackFrames(track.track_id, source, track.peak)
+
+
+def _differs(path: Path) -> str:
+    return (
+        f"{path} is missing or differs from the partition's receipt; run 'musichash verify', "
+        "remove the partition's folder and run again"
+    )
 
 
 class StoredFrames:
@@ -257,5 +288,14 @@ class StoredFrames:
         return self._n_frames
 
     def __getitem__(self, frames: slice, /) -> NDArray[np.uint8]:
-        start, stop, _ = frames.indices(self._n_frames)
-        return np.asarray(self._frames[self._first + start : self._first + stop])
+        start, stop, step = frames.indices(self._n_frames)
+        if step != 1:
+            raise ParameterError(f"frames are read one after the other, not in steps of {step}")
+        try:
+            read = self._frames[self._first + start : self._first + max(start, stop)]
+        except (OSError, ValueError, RuntimeError) as error:  # a checksum, or what follows from it
+            raise DamagedArtefactError(
+                f"frames {start} to {stop} cannot be read from {self._frames.store_path}: {error}; "
+                "run 'musichash verify', remove the partition's folder and run again"
+            ) from error
+        return np.asarray(read)

@@ -6,7 +6,7 @@ Public: `read_model_card`, `selected_generation`, `select_generation`.
 from typing import Any
 
 from storage.atomic import read_json, write_json
-from storage.errors import ArtefactMissingError, FormatVersionError
+from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
 from storage.layout import StoreLayout
 
 MODEL_FORMAT = 1
@@ -16,7 +16,13 @@ CARD_NAME = "model.json"
 def read_model_card(layout: StoreLayout, generation: str) -> dict[str, Any]:
     """Read what is known of a generation without loading its weights."""
     path = layout.model_path(generation) / CARD_NAME
-    card = read_json(path)
+    try:
+        card = read_json(path)
+    except ArtefactMissingError as error:
+        raise ArtefactMissingError(
+            f"the store {layout.root} has no model {generation} ({path} is missing); restore it "
+            "from a backup, or train a new one with 'musichash train --retrain'"
+        ) from error
     if card.get("format") != MODEL_FORMAT:
         raise FormatVersionError(
             f"{path} has format {card.get('format')}, this version reads {MODEL_FORMAT}"
@@ -27,9 +33,14 @@ def read_model_card(layout: StoreLayout, generation: str) -> dict[str, Any]:
 def selected_generation(layout: StoreLayout) -> str | None:
     """Give the generation that the next snapshot will use; None when no model is trained yet."""
     try:
-        return str(read_json(layout.generation_path)["generation"])
+        generation = read_json(layout.generation_path).get("generation")
     except ArtefactMissingError:
         return None
+    if not isinstance(generation, str):
+        raise DamagedArtefactError(
+            f"{layout.generation_path} names no model; remove it and run 'musichash train'"
+        )
+    return generation
 
 
 def select_generation(layout: StoreLayout, generation: str) -> None:

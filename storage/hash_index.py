@@ -1,4 +1,4 @@
-"""The FAISS binary index: built from the codes table, verified before it is loaded, searched exactly.
+"""The FAISS binary index: built from the codes table, verified before it is loaded, exact.
 
 Row ``i`` of the index is row ``i`` of the codes table, so no ids are stored. The index is a cache:
 it can always be rebuilt from the table.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import asymmetric_distance, brute_force_neighbours
 from musichash_core.errors import ParameterError
-from storage.atomic import FileDigest, digest_file, place_file, read_json, write_json
+from storage.atomic import FileDigest, digest_file, make_folder, place_file, read_json, write_json
 from storage.errors import ArtefactMissingError, DamagedArtefactError, StoreError
 from storage.layout import StoreLayout
 
@@ -62,7 +62,8 @@ def measure_distance_recall(index: Any, codes: NDArray[np.uint8]) -> float:  # n
         compared, because most queries tie at the last rank.
     """
     k = min(RECALL_K, len(codes))
-    rows = np.unique(np.linspace(0, len(codes) - 1, min(RECALL_SAMPLE, len(codes))).astype(np.int64))
+    n_sampled = min(RECALL_SAMPLE, len(codes))
+    rows = np.unique(np.linspace(0, len(codes) - 1, n_sampled).astype(np.int64))
     found, _ = index.search(np.ascontiguousarray(codes[rows]), k)
     true, _ = brute_force_neighbours(codes[rows], codes, k)
     return float((np.asarray(found) <= true[:, -1:]).mean())
@@ -99,7 +100,7 @@ def write_index(
             f"the index finds {recall:.3f} of the nearest distances, at least "
             f"{MIN_DISTANCE_RECALL} is required; nothing is published"
         )
-    layout.index_root.mkdir(parents=True, exist_ok=True)
+    make_folder(layout.index_root)
     temporary = layout.index_root / ".tmp-codes.faiss"
     faiss.write_index_binary(index, str(temporary))
     digest = digest_file(temporary, layout.root)
@@ -199,9 +200,7 @@ class HashIndex:
         radius = int(nearest[0, -1]) + 1  # range_search is exclusive
         _, distances, rows = self._index.range_search(query, radius)
         order = np.lexsort((rows, distances))
-        return Neighbours(
-            np.asarray(rows[order], np.int64), np.asarray(distances[order], np.int32)
-        )
+        return Neighbours(np.asarray(rows[order], np.int64), np.asarray(distances[order], np.int32))
 
 
 def rank(

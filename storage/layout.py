@@ -68,7 +68,7 @@ class StoreLayout:
         return self.index_root / f"{digest[:24]}.faiss"
 
     def index_info_path(self, digest: str) -> Path:
-        """What is in an index and how well it answers."""
+        """File beside an index that says what is in it and how well it answers."""
         return self.index_root / f"{digest[:24]}.json"
 
     # --- rebuildable -------------------------------------------------------------------------
@@ -117,8 +117,8 @@ class StoreLayout:
 
     @property
     def training_cache_path(self) -> Path:
-        """Raw frames of the labelled tracks while a model trains."""
-        return self.work_root / "training-frames.u8"
+        """Raw frames of the labelled tracks while a model trains; named so that it is swept."""
+        return self.work_root / ".tmp-training-frames.u8"
 
     @property
     def runs_root(self) -> Path:

@@ -118,7 +118,8 @@ def _encoded_rows(
 def _tracks_table(
     rows: dict[str, list[CatalogueRow]], facts: pa.Table, failed_ids: set[str]
 ) -> pa.Table:
-    facts_of = {row["track_id"]: row for row in facts.select(["track_id", *_FACT_NAMES]).to_pylist()}
+    selected = facts.select(["track_id", *_FACT_NAMES])
+    facts_of = {row["track_id"]: row for row in selected.to_pylist()}
     pending = rows.keys() - facts_of.keys() - failed_ids
     if pending:
         example = rows[min(pending)][0].file.path

@@ -1,15 +1,17 @@
 """Receipts: the proof that a folder of work is complete, with the digest of every file in it.
 
 A folder under its final name always has a receipt, because the receipt is written before the
-rename. Public: `write_receipt`, `read_receipt`, `finished_partitions`.
+rename.
+
+Public: `write_receipt`, `read_receipt`, `finished_partitions`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import FileDigest, digest_tree, read_json, write_json
-from storage.errors import DamagedArtefactError
+from storage.atomic import FileDigest, digest_tree, read_json, to_json, write_new_file
+from storage.errors import DamagedArtefactError, FormatVersionError
 from storage.layout import RECEIPT_NAME
 
 RECEIPT_FORMAT = 1
@@ -22,7 +24,7 @@ class Receipt:
     Attributes
     ----------
     kind : str
-        ``features`` or ``encoded``.
+        ``features``, ``encoded`` or ``model``.
     partition_id : str
         The partition.
     fingerprint : str
@@ -44,7 +46,7 @@ class Receipt:
 def write_receipt(
     folder: Path, *, kind: str, partition_id: str, fingerprint: str, n_done: int, n_failed: int
 ) -> Receipt:
-    """Digest everything in a folder and write its receipt."""
+    """Digest everything in a staged folder and write its receipt."""
     files = tuple(digest_tree(folder))
     content: dict[str, Any] = {
         "format": RECEIPT_FORMAT,
@@ -55,7 +57,9 @@ def write_receipt(
         "n_failed": n_failed,
         "files": [entry.as_dict() for entry in files],
     }
-    write_json(folder / RECEIPT_NAME, content)
+    # A sweep may have taken the folder away under a worker whose run was killed: the receipt must
+    # not make it anew.
+    write_new_file(folder / RECEIPT_NAME, to_json(content))
     return Receipt(kind, partition_id, fingerprint, n_done, n_failed, files)
 
 
@@ -64,10 +68,15 @@ def read_receipt(folder: Path) -> Receipt:
 
     Raises
     ------
-    ArtefactMissingError, DamagedArtefactError
-        If there is none, or it is not one.
+    ArtefactMissingError, DamagedArtefactError, FormatVersionError
+        If there is none, it is not one, or one of another version.
     """
     content = read_json(folder / RECEIPT_NAME)
+    if content.get("format") != RECEIPT_FORMAT:
+        raise FormatVersionError(
+            f"{folder / RECEIPT_NAME} has format {content.get('format')}, this version reads "
+            f"{RECEIPT_FORMAT}"
+        )
     try:
         return Receipt(
             kind=content["kind"],

@@ -72,8 +72,10 @@ def read_runs(layout: StoreLayout) -> list[RunRecord]:
     for path in sorted(layout.runs_root.glob("*.json")):
         try:
             records.append(RunRecord(**read_json(path)))
-        except TypeError as error:
-            raise DamagedArtefactError(f"{path} is not a run record ({error}); remove it") from error
+        except (TypeError, DamagedArtefactError) as error:
+            raise DamagedArtefactError(
+                f"{path} is not a run record ({error}); remove it"
+            ) from error
     return records
 
 

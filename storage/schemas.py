@@ -39,7 +39,9 @@ TRACKS = pa.schema(
         _field("root", pa.string(), "catalogue root of the first location"),
         _field("path", pa.string(), "first location, below its root"),
         _field("locations", pa.list_(pa.string()), "every place with these bytes: root/path"),
-        _field("label", pa.string(), "genre or class given by folder or labels file", nullable=True),
+        _field(
+            "label", pa.string(), "genre or class given by folder or labels file", nullable=True
+        ),
         _field("group", pa.string(), "artist or other unit never split", nullable=True),
         _field("n_bytes", pa.int64(), "size of the file, bytes"),
         _field("status", pa.string(), "ok, or failed (see the failures table)"),
@@ -66,8 +68,14 @@ def codes_schema(n_bits: int) -> pa.Schema:
     return pa.schema(
         [
             _TRACK_ID,
-            _field("code", pa.binary(n_bits // 8), "packed bits; musichash_core.codes says the order"),
-            _field("logits", pa.list_(pa.float32(), n_bits), "mean hash-layer output; its sign is the bit"),
+            _field(
+                "code", pa.binary(n_bits // 8), "packed bits; musichash_core.codes says the order"
+            ),
+            _field(
+                "logits",
+                pa.list_(pa.float32(), n_bits),
+                "mean hash-layer output; its sign is the bit",
+            ),
             _field("n_segments", pa.int32(), "segments that were averaged"),
             _field("generation", pa.string(), "model generation"),
         ]
@@ -105,7 +113,12 @@ RUNS = pa.schema(
     [
         _field("run_id", pa.string(), "identity of the run; sorts by time"),
         _field("started", pa.timestamp("s", tz="UTC"), "start"),
-        _field("finished", pa.timestamp("s", tz="UTC"), "end; empty for a run that was killed", nullable=True),
+        _field(
+            "finished",
+            pa.timestamp("s", tz="UTC"),
+            "end; empty for a run that was killed",
+            nullable=True,
+        ),
         _field("state", pa.string(), "running, done, done-with-failures, failed"),
         _field("seen", pa.int64(), "tracks found by the scan, plus those removed since"),
         _field("done", pa.int64(), "tracks extracted by this run"),

@@ -1,8 +1,9 @@
-"""Snapshots: the manifest of everything that is published together, and the pointer to the current one.
+"""Snapshots: the manifest of all that is published together, and the pointer to the current one.
 
-A manifest lists files with size and SHA-256. A listed ``receipt.json`` stands for its whole
-folder, whose files it lists in turn. Publishing creates the next manifest exclusively and then
-replaces the pointer; readers follow the pointer and see one snapshot, wholly.
+A manifest lists files with size and SHA-256, and carries a digest of itself. A listed
+``receipt.json`` stands for its whole folder, whose files it lists in turn. Publishing creates the
+next manifest exclusively and then replaces the pointer; readers follow the pointer and see one
+snapshot, wholly.
 
 Public: `Snapshot`, `current_snapshot`, `read_snapshot`, `list_snapshots`, `publish_snapshot`.
 """
@@ -17,6 +18,7 @@ from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVer
 from storage.layout import StoreLayout
 
 SNAPSHOT_FORMAT = 1
+_SEAL = "sha256_of_the_rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ def current_snapshot(layout: StoreLayout) -> Snapshot | None:
         text = ""
     if not re.fullmatch(r"\d+\n", text):
         raise DamagedArtefactError(
-            f"{layout.current_path} does not hold a snapshot number; write one of "
-            f"{list_snapshots(layout)} into it, as one line"
+            f"{layout.current_path} does not hold a snapshot number; "
+            f"write one of {list_snapshots(layout)} into it, as one line"
         )
     return read_snapshot(layout, int(text))
 
@@ -116,14 +118,19 @@ def read_snapshot(layout: StoreLayout, number: int) -> Snapshot:
     path = layout.snapshot_path(number)
     try:
         content = read_json(path)
+        is_as_written = path.read_bytes() == to_json(content)
     except ArtefactMissingError as error:
         raise ArtefactMissingError(
-            f"the manifest of snapshot {number} is missing ({path}); existing are "
-            f"{list_snapshots(layout)}: write one of these numbers into {layout.current_path}"
+            f"the manifest of snapshot {number} is missing ({path}); {_other_way(layout, number)}"
         ) from error
     if content.get("format") != SNAPSHOT_FORMAT:
         raise FormatVersionError(
             f"{path} has format {content.get('format')}, this version reads {SNAPSHOT_FORMAT}"
+        )
+    stated = content.pop(_SEAL, None)
+    if not is_as_written or stated != _seal(content) or content.get("number") != number:
+        raise DamagedArtefactError(
+            f"{path} was changed after it was published; {_other_way(layout, number)}"
         )
     try:
         files = tuple(FileDigest(**entry) for entry in content.pop("files"))
@@ -133,15 +140,25 @@ def read_snapshot(layout: StoreLayout, number: int) -> Snapshot:
         raise DamagedArtefactError(f"{path} is not a snapshot manifest ({error})") from error
 
 
+def _other_way(layout: StoreLayout, number: int) -> str:
+    others = [other for other in list_snapshots(layout) if other != number]
+    if not others:
+        return f"there is no other: remove {layout.current_path} and run again"
+    return f"others are {others}: write one of these numbers into {layout.current_path}"
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return hashlib.sha256(to_json(content)).hexdigest()
+
+
 def publish_snapshot(layout: StoreLayout, snapshot: Snapshot) -> int:
     """Make a snapshot the current one; give its number.
 
     Every file that it lists must be in place and fsynced. The manifest is created exclusively, so
     of two publishers one fails with `FileExistsError`; then the pointer is replaced.
     """
-    write_content = snapshot.as_dict()
     number = max(list_snapshots(layout), default=0) + 1
-    write_content["number"] = number
-    create_file(layout.snapshot_path(number), to_json(write_content))
+    content = snapshot.as_dict() | {"number": number}
+    create_file(layout.snapshot_path(number), to_json(content | {_SEAL: _seal(content)}))
     write_file(layout.current_path, f"{number}\n".encode())
     return number

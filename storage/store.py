@@ -6,12 +6,13 @@ Public: `open_store`, `create_store`, `writing`.
 import fcntl
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.atomic import read_json, sweep_leftovers, write_json
+from storage.atomic import LEFTOVER_PREFIX, make_folder, read_json, sweep_leftovers, write_json
 from storage.errors import (
     ArtefactMissingError,
     FormatVersionError,
@@ -32,16 +33,18 @@ def open_store(root: str | Path) -> StoreLayout:
         If another version of musichash wrote it.
     """
     layout = StoreLayout(Path(root).resolve())
-    if not layout.marker_path.exists():
+    try:
+        found = read_json(layout.marker_path).get("format")
+    except ArtefactMissingError as error:
         raise ArtefactMissingError(
             f"{layout.root} is not a musichash store; create one with "
             f"'musichash run --catalogue DIR --store {root}'"
-        )
-    found = read_json(layout.marker_path).get("format")
+        ) from error
     if found != STORE_FORMAT:
         raise FormatVersionError(
-            f"the store {layout.root} has format {found}, this version reads format {STORE_FORMAT}; "
-            "use the musichash version that wrote it, or build a new store in another folder"
+            f"the store {layout.root} has format {found}, this version reads format "
+            f"{STORE_FORMAT}; use the musichash version that wrote it, or build a new store in "
+            "another folder"
         )
     return layout
 
@@ -57,13 +60,15 @@ def create_store(root: str | Path) -> StoreLayout:
         If another version of musichash wrote the store.
     """
     layout = StoreLayout(Path(root).resolve())
-    if layout.marker_path.exists():
-        layout = open_store(root)
-        _check_writable(layout.root)
-        return layout
     try:
-        layout.root.mkdir(parents=True, exist_ok=True)
-        others = sorted(path.name for path in layout.root.iterdir())
+        if layout.marker_path.exists():
+            layout = open_store(root)
+            _check_writable(layout.root)
+            return layout
+        make_folder(layout.root)
+        others = sorted(
+            path.name for path in layout.root.iterdir() if not _is_no_content(path.name)
+        )
     except OSError as error:
         raise StoreError(_cannot_write(layout.root, error)) from error
     if others:
@@ -76,8 +81,13 @@ def create_store(root: str | Path) -> StoreLayout:
     return layout
 
 
+def _is_no_content(name: str) -> bool:
+    """Whether a name is what an interrupted `create_store` or a fresh file system leaves."""
+    return name.startswith(LEFTOVER_PREFIX) or name == "lost+found"
+
+
 def _check_writable(root: Path) -> None:
-    probe = root / f".tmp-probe-{os.getpid()}"
+    probe = root / f"{LEFTOVER_PREFIX}probe-{secrets.token_hex(4)}"
     try:
         probe.write_bytes(b"")
         probe.unlink()
@@ -102,15 +112,25 @@ def writing(layout: StoreLayout) -> Iterator[None]:
     ------
     StoreLockedError
         If another process holds it; the message names that process.
+    StoreError
+        If the store cannot be written, or its file system has no locks.
     """
-    descriptor = os.open(layout.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(layout.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreError(_cannot_write(layout.root, error)) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
             raise StoreLockedError(
                 f"another run is writing to {layout.root} ({owner}); wait for it to end, or stop it"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"the store {layout.root} cannot be locked: {error.strerror}; put it on a file "
+                "system that has locks"
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)

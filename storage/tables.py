@@ -1,6 +1,6 @@
 """Parquet files: written with page checksums in one fixed way, read with the checksums verified.
 
-Public: `write_rows`, `write_part`, `read_part`.
+Public: `table_of`, `write_rows`, `write_part`, `read_part`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.atomic import FileDigest, digest_file, place_file
+from storage.atomic import FileDigest, digest_file, make_folder, place_file
 from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
 from storage.layout import StoreLayout
 
@@ -57,7 +57,7 @@ def write_part(layout: StoreLayout, name: str, table: pa.Table) -> FileDigest:
         With the path below the store root.
     """
     folder = layout.table_root(name)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     temporary = folder / ".tmp-part.parquet"
     _write(temporary, table)
     digest = digest_file(temporary, layout.root)
@@ -79,14 +79,27 @@ def read_part(path: Path, schema: pa.Schema | None = None) -> pa.Table:
         If its columns are not those of `schema`.
     """
     try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
     except FileNotFoundError as error:
         raise ArtefactMissingError(f"{path} does not exist") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise DamagedArtefactError(f"{path} is damaged: {error}; run 'musichash verify'") from error
     if schema is not None and not table.schema.equals(schema):
         raise FormatVersionError(
-            f"{path} has the columns {table.schema.names}, expected are {schema.names}; "
-            "it was written by another version of musichash"
+            f"{path} does not have the expected columns ({_differences(table.schema, schema)}); "
+            "it was written by another version of musichash, or with other settings"
         )
     return table
+
+
+def _differences(found: pa.Schema, wanted: pa.Schema) -> str:
+    """Name the columns that two schemas do not share, with their types."""
+    in_file = {str(field.with_metadata(None)) for field in found}
+    expected = {str(field.with_metadata(None)) for field in wanted}
+    sides = []
+    if expected - in_file:
+        sides.append(f"expected is {', '.join(sorted(expected - in_file))}")
+    if in_file - expected:
+        sides.append(f"found is {', '.join(sorted(in_file - expected))}")
+    return "; ".join(sides) or "their order differs"

@@ -4,17 +4,19 @@ Random reads from Zarr give some hundred segments a second, a memory map some te
 file lives as long as the training. Public: `training_tracks`.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from musichash_core.segments import TrackFrames
+from storage.atomic import make_folder
 from storage.feature_store import FeaturePartition
 from storage.layout import StoreLayout
 
 MAX_TRACK_FRAMES = 8192
-"""Longer tracks (over 190 s) are represented by their middle; bounds the file by the track count."""
+"""Longer tracks (over 190 s) are represented by their middle: 3 MB of file per track at most."""
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def training_tracks(
         Partition id -> the ids of its tracks to give.
     """
     path = layout.training_cache_path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     places: list[tuple[str, float, int, tuple[int, ...]]] = []
     offset = 0
     try:
@@ -45,12 +47,10 @@ def training_tracks(
                     file.write(frames.data)
                     places.append((stored.track_id, stored.peak, offset, frames.shape))
                     offset += frames.nbytes
+        # One map for all tracks: a process may have 65,530 maps, and a collection more tracks.
+        everything = np.memmap(path, dtype=np.uint8, mode="r") if offset else np.empty(0, np.uint8)
         yield [
-            TrackFrames(
-                track_id,
-                np.memmap(path, dtype=np.uint8, mode="r", offset=at, shape=shape),
-                peak,
-            )
+            TrackFrames(track_id, everything[at : at + math.prod(shape)].reshape(shape), peak)
             for track_id, peak, at, shape in sorted(places)
         ]
     finally:

@@ -3,15 +3,18 @@
 Public: `verify_snapshot`, `Finding`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.atomic import FileDigest, digest_file
+from storage.atomic import LEFTOVER_PREFIX, FileDigest, digest_file
 from storage.errors import StoreError
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.receipts import read_receipt
 from storage.snapshots import Snapshot, content_digest
+
+_EXPECTED_NAME = rf"[0-9a-f]{{24}}\.(parquet|faiss|json)|{re.escape(LEFTOVER_PREFIX)}.*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def verify_snapshot(
     n_files, n_bytes : int
         What was read.
     """
-    findings: list[Finding] = []
+    findings = _unnamed_files(layout, snapshot)
     if content_digest(snapshot) != snapshot.digest:
         path = layout.relative(layout.snapshot_path(snapshot.number))
         findings.append(Finding(path, "the manifest does not match its own digest"))
@@ -58,6 +61,24 @@ def verify_snapshot(
         if on_progress is not None:
             on_progress(count, len(snapshot.files))
     return findings, n_files, n_bytes
+
+
+def _unnamed_files(layout: StoreLayout, snapshot: Snapshot) -> list[Finding]:
+    """Find files beside tables and indexes whose names are not those of content.
+
+    Files named by their content may belong to other snapshots, or to none any more; temporary ones
+    to a run that is under way.
+    """
+    listed = {layout.root / entry.path for entry in snapshot.files}
+    folders = {path.parent for path in listed if path.name != RECEIPT_NAME}
+    extra = [
+        path
+        for folder in sorted(folders)
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path not in listed and not re.fullmatch(_EXPECTED_NAME, path.name)
+    ]
+    return [Finding(layout.relative(path), "extra") for path in extra]
 
 
 def _check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding], int, int]:

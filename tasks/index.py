@@ -3,7 +3,10 @@
 Public: `publish`, `Published`.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
+
+import pyarrow as pa
 
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError
@@ -21,6 +24,7 @@ from storage.schemas import RUNS
 from storage.snapshots import Snapshot, content_digest, current_snapshot, publish_snapshot
 from storage.store import open_store
 from storage.tables import table_of, write_part
+from tasks.ledger import closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +83,11 @@ def publish(
     extracted = read_extracted(layout, config.feature_fingerprint)
     tables = collect_tables(layout, catalogue, extracted, generation=generation, n_bits=n_bits)
     removed = published_track_ids(layout) - set(tables.tracks["track_id"].to_pylist())
-    record = _account(
-        record, tables, n_done=n_done, n_reused=n_reused, n_removed=len(removed)
-    )
-    _check_failed_share(record, config.max_failed_share)
+    record = _account(record, tables, n_done=n_done, n_reused=n_reused, n_removed=len(removed))
+    _check_failed_share(record, config.max_failed_share, tables.failures)
     snapshot = _assemble(layout, config, generation, tables, record)
     current = current_snapshot(layout)
-    if current is not None and current.digest == snapshot.digest:
+    if current is not None and _is_unchanged(current, snapshot):
         return Published(current, is_new=False, record=replace(record, snapshot=current.number))
     number = publish_snapshot(layout, snapshot)
     published = replace(snapshot, number=number)
@@ -110,26 +112,45 @@ def _account(
         raise AccountingError(
             f"the account does not balance: {filled.seen} seen, {filled.done} done, "
             f"{filled.reused} reused, {filled.failed} failed, {filled.quarantined} quarantined, "
-            f"{filled.removed} removed, {n_ok} codes, {len(tables.predictions)} predictions; nothing is published: "
-            "run 'musichash verify' and report this"
+            f"{filled.removed} removed, {n_ok} codes, {len(tables.predictions)} predictions; "
+            "nothing is published: run 'musichash verify' and report this"
         )
     return filled
 
 
-def _check_failed_share(record: RunRecord, max_failed_share: float) -> None:
+def _check_failed_share(record: RunRecord, max_failed_share: float, failures: pa.Table) -> None:
     n_present = record.seen - record.removed
     n_failed = record.failed + record.quarantined
     if n_failed == n_present:
         raise TooManyFailuresError(
             f"none of the {n_present} tracks could be processed; nothing is published: "
-            "see 'musichash failures'"
+            f"{_reasons(failures)}; mend the files and run again"
         )
     if n_failed > max_failed_share * n_present:
         raise TooManyFailuresError(
             f"{n_failed} of {n_present} tracks failed, more than {max_failed_share:.0%} "
-            "(max_failed_share); nothing is published: see 'musichash failures', then mend the "
-            "files or raise the limit"
+            f"(max_failed_share); nothing is published: {_reasons(failures)}; mend the files or "
+            "raise the limit"
         )
+
+
+def _reasons(failures: pa.Table) -> str:
+    """Count the failures by reason, each with an example: they are in no published table yet."""
+    examples = {row["code"]: row["path"] for row in reversed(failures.to_pylist())}
+    counts = Counter(failures["code"].to_pylist()).most_common()
+    return ", ".join(f"{count} {code} (such as {examples[code]})" for code, count in counts)
+
+
+def _is_unchanged(current: Snapshot, following: Snapshot) -> bool:
+    """Tell whether two snapshots hold the same in the same files, the runs table aside.
+
+    Equal digests are not enough: partitions made anew under other names hold the same tracks.
+    """
+    held, wanted = (
+        {entry for entry in snapshot.files if entry.path not in snapshot.tables["runs"]}
+        for snapshot in (current, following)
+    )
+    return current.digest == following.digest and held == wanted
 
 
 def _assemble(
@@ -140,13 +161,13 @@ def _assemble(
     record: RunRecord,
 ) -> Snapshot:
     """Write every file of the next snapshot and list them."""
-    runs = [entry for entry in read_runs(layout) if entry.run_id != record.run_id] + [record]
+    earlier = [entry for entry in read_runs(layout) if entry.run_id != record.run_id]
     parts = {
         "tracks": write_part(layout, "tracks", tables.tracks),
         "predictions": write_part(layout, "predictions", tables.predictions),
         "codes": write_part(layout, "codes", tables.codes),
         "failures": write_part(layout, "failures", tables.failures),
-        "runs": write_part(layout, "runs", table_of(run_rows(runs), RUNS)),
+        "runs": write_part(layout, "runs", table_of(run_rows([*earlier, closed(record)]), RUNS)),
     }
     index, info = write_index(
         layout,

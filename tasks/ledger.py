@@ -1,11 +1,12 @@
 """Opening and closing a run: the store, the right to write to it, and its record in the ledger.
 
-Public: `begin_run`, `holding`, `OpenRun`.
+Public: `begin_run`, `holding`, `closed`, `OpenRun`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from storage.runs import RunRecord, finish_run, start_run
 from storage.store import create_store, open_store, writing
@@ -58,6 +59,22 @@ def begin_run(store: str, *, create: bool = False) -> Iterator[OpenRun]:
         except BaseException:
             run.record = finish_run(layout, run.record, state=FAILED)
             raise
-        n_failed = run.record.failed + run.record.quarantined
-        state = DONE_WITH_FAILURES if n_failed else DONE
-        run.record = finish_run(layout, run.record, state=state)
+        run.record = finish_run(layout, run.record, state=_end_state(run.record))
+
+
+def closed(record: RunRecord) -> RunRecord:
+    """Give a run's record as it will stand when the run ends well now; writes nothing.
+
+    A snapshot's runs table holds the run that publishes it, which is about to end.
+    """
+    started, now = datetime.fromisoformat(record.started), datetime.now(UTC)
+    return replace(
+        record,
+        finished=now.isoformat(timespec="seconds"),
+        state=_end_state(record),
+        wall_s=round((now - started).total_seconds(), 3),
+    )
+
+
+def _end_state(record: RunRecord) -> str:
+    return DONE_WITH_FAILURES if record.failed + record.quarantined else DONE

@@ -5,14 +5,14 @@ The page needs nothing from elsewhere: styles and pictures are inside, scripts a
 Public: `write_report`.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from musichash_core.config import PipelineConfig
 from storage.atomic import write_file
@@ -25,12 +25,14 @@ from storage.published import read_table, require_snapshot, snapshot_entry
 from storage.runs import RunRecord, read_runs
 from storage.snapshots import Snapshot
 from storage.store import open_store
-from tasks import report_figures as figures
 from tasks import report_text
 from tasks.report_codes import code_health, coded_tracks, neighbourhoods, separation
 from tasks.report_facts import TOP_ROWS, catalogue_facts, failure_facts, run_facts
 from tasks.report_track import shown_track
 from tasks.report_training import training_facts
+
+if TYPE_CHECKING:  # importing it loads Matplotlib
+    from tasks.report_drawing import Picture
 
 TEMPLATE = "report.html.j2"
 
@@ -80,8 +82,7 @@ def write_report(
     return target
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
+class _Tables(NamedTuple):
     tracks: pa.Table
     predictions: pa.Table
     codes: pa.Table
@@ -93,28 +94,23 @@ def _gather(
     layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, record: RunRecord | None
 ) -> dict[str, Any]:
     """Collect everything that the template names."""
-    tables = _Tables(*(read_table(layout, snapshot, name) for name in _Tables.__slots__))
+    tables = _Tables(*(read_table(layout, snapshot, name) for name in _Tables._fields))
     training = training_facts(read_model_card(layout, snapshot.generation))
-    catalogue = catalogue_facts(tables.tracks, tables.predictions)
-    return {
+    held_out_ids = training.summary.validation_track_ids if training else ()
+    facts = {
         "store": str(layout.root),
         "snapshot": snapshot,
         "version": version("musichash"),
         "written": datetime.now(UTC).isoformat(),
         "runs": run_facts(read_runs(layout), _published_runs(snapshot, tables.runs), record),
-        "catalogue": catalogue,
-        "durations": figures.durations_picture(catalogue.durations_s, catalogue.levels_db)
-        if catalogue.n_ok
-        else None,
+        "catalogue": catalogue_facts(tables.tracks, tables.predictions),
         "failures": failure_facts(tables.failures),
         "training": training,
-        "learning": figures.learning_picture(training.summary) if training else None,
         "top_rows": TOP_ROWS,
-        **_track_context(layout, snapshot, config, tables),
-        **_codes_context(
-            layout, snapshot, tables, training.summary.validation_track_ids if training else ()
-        ),
+        **_track_facts(layout, snapshot, config, tables),
+        **_code_facts(layout, snapshot, tables, held_out_ids),
     }
+    return facts | {"pictures": _pictures(facts)}
 
 
 def _published_runs(snapshot: Snapshot, runs: pa.Table) -> list[RunRecord]:
@@ -130,41 +126,48 @@ def _published_runs(snapshot: Snapshot, runs: pa.Table) -> list[RunRecord]:
     return records
 
 
-def _track_context(
+def _track_facts(
     layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, tables: _Tables
 ) -> dict[str, Any]:
-    ids = tables.codes["track_id"]
-    track = shown_track(layout, snapshot, config, set(ids.to_pylist()))
+    track = shown_track(layout, snapshot, config, set(tables.codes["track_id"].to_pylist()))
     if track is None:
         return {"track": None}
-    position = tables.tracks["track_id"].to_pylist().index(track.track_id)
-    return {
-        "track": track,
-        "track_row": tables.tracks.slice(position, 1).to_pylist()[0],
-        "spectrogram": figures.spectrogram_picture(track),
-    }
+    position = pc.index(tables.tracks["track_id"], track.track_id).as_py()
+    return {"track": track, "track_row": tables.tracks.slice(position, 1).to_pylist()[0]}
 
 
-def _codes_context(
+def _code_facts(
     layout: StoreLayout, snapshot: Snapshot, tables: _Tables, held_out_ids: tuple[str, ...]
 ) -> dict[str, Any]:
     packed = packed_codes(tables.codes)
-    health = code_health(packed)
-    info = read_index_info(layout, snapshot.index_info)
-    context: dict[str, Any] = {"health": health, "index": info}
-    if health is None:
-        return context | {"neighbourhoods": [], "pairs": None}
     tracks = coded_tracks(tables.codes, tables.tracks, tables.predictions, packed, held_out_ids)
     index = HashIndex.load(layout, snapshot_entry(snapshot, snapshot.index))
-    pairs = separation(tracks)
-    return context | {
+    return {
+        "health": code_health(packed),
+        "index": read_index_info(layout, snapshot.index_info),
         "coded": tracks,
-        "pairs": pairs,
+        "pairs": separation(tracks),
         "neighbourhoods": neighbourhoods(tracks, index, tables.codes["logits"]),
-        "bits": figures.bits_picture(health),
-        "correlation": figures.correlation_picture(health),
-        "distances": figures.separation_picture(pairs) if pairs else None,
     }
+
+
+def _pictures(facts: dict[str, Any]) -> dict[str, "Picture"]:
+    """Draw what there is something to draw of."""
+    from tasks import report_figures as figures  # loads Matplotlib, which nothing else needs
+
+    pictures = {}
+    if facts["catalogue"].n_ok:
+        pictures["durations"] = figures.durations_picture(facts["catalogue"])
+    if facts["training"]:
+        pictures["learning"] = figures.learning_picture(facts["training"].summary)
+    if facts["track"]:
+        pictures["spectrogram"] = figures.spectrogram_picture(facts["track"])
+    if facts["health"]:
+        pictures["bits"] = figures.bits_picture(facts["health"])
+        pictures["correlation"] = figures.correlation_picture(facts["health"])
+    if facts["pairs"]:
+        pictures["distances"] = figures.separation_picture(facts["pairs"])
+    return pictures
 
 
 def _render(context: dict[str, Any]) -> str:

@@ -272,15 +272,14 @@ def neighbourhoods(
 
 def _query_rows(tracks: CodedTracks) -> list[int]:
     """Choose one track of each of the largest labels; without labels, a few of all tracks."""
-    counts: dict[str, int] = {}
-    chosen: dict[str, int] = {}
-    for row, label in enumerate(tracks.labels):
-        if label is None:
-            continue
-        counts[label] = counts.get(label, 0) + 1
-        if label not in chosen or tracks.is_held_out[row] > tracks.is_held_out[chosen[label]]:
-            chosen[label] = row
-    if not chosen:
+    encoded = pa.array(tracks.labels, pa.string()).dictionary_encode()
+    if not len(encoded.dictionary):
         return [int(row) for row in sampled_rows(np.arange(len(tracks)), MAX_QUERIES // 2)]
-    largest = sorted(counts, key=lambda label: (-counts[label], label))[:MAX_QUERIES]
-    return [chosen[label] for label in sorted(largest)]
+    label_of_row = np.asarray(encoded.indices.fill_null(-1), dtype=np.int64)
+    held_out_first = np.argsort(~tracks.is_held_out, kind="stable")
+    labels, first = np.unique(label_of_row[held_out_first], return_index=True)
+    rows = held_out_first[first]
+    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    counts = np.bincount(label_of_row[label_of_row >= 0])[labels]
+    largest = rows[np.argsort(-counts, kind="stable")[:MAX_QUERIES]]
+    return sorted((int(row) for row in largest), key=lambda row: str(tracks.labels[row]))

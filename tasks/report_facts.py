@@ -194,7 +194,7 @@ class FailureFacts:
     groups : list of FailureGroup
         Most frequent first.
     rows : list of dict
-        The first rows of the failures table.
+        Rows of the failures table, by code and path; where there are too many, some of each code.
     """
 
     n_failures: int
@@ -204,12 +204,17 @@ class FailureFacts:
 
 def failure_facts(failures: pa.Table) -> FailureFacts:
     """Group the failures of a snapshot by their code."""
-    ordered = failures.sort_by([("code", "ascending"), ("path", "ascending")])
-    return FailureFacts(
-        n_failures=len(failures),
-        groups=[_failure_group(entry) for entry in _counts(failures["code"])],
-        rows=ordered.slice(0, TOP_ROWS).to_pylist(),
-    )
+    groups = [_failure_group(entry) for entry in _counts(failures["code"])]
+    per_code = TOP_ROWS if len(failures) <= TOP_ROWS else TOP_ROWS // max(1, len(groups))
+    rows = [
+        row
+        for group in groups
+        for row in failures.filter(pc.equal(failures["code"], group.code))
+        .sort_by("path")
+        .slice(0, per_code)
+        .to_pylist()
+    ]
+    return FailureFacts(len(failures), groups, rows)
 
 
 def _failure_group(entry: Count) -> FailureGroup:
@@ -252,7 +257,7 @@ def run_facts(
     Parameters
     ----------
     ledger : sequence of RunRecord
-        Oldest first. A run that is under way has no numbers here yet.
+        All of them. A run that is under way has no numbers here yet.
     published : iterable of RunRecord
         Of the snapshot's runs table: the run that published it left its account there.
     own : RunRecord or None
@@ -260,12 +265,12 @@ def run_facts(
     """
     accounts = {record.run_id: record for record in published if record.seen}
     if own is not None:
-        accounts[own.run_id] = own
+        accounts[own.run_id] = replace(own, wall_s=_seconds_since(own.started))
     records = [
-        _under_way(accounts[record.run_id])
+        _closed(accounts[record.run_id])
         if record.finished is None and record.run_id in accounts
         else record
-        for record in ledger
+        for record in sorted(ledger, key=_time_of)
     ]
     accounted = [record for record in records if record.seen and record.state != "failed"]
     return RunFacts(
@@ -276,13 +281,16 @@ def run_facts(
     )
 
 
-def _under_way(record: RunRecord) -> RunRecord:
-    """Close the account of a run whose last step is this report."""
-    started = datetime.fromisoformat(record.started)
-    wall_s = (datetime.now(UTC) - started).total_seconds()
+def _time_of(record: RunRecord) -> tuple[str, str]:
+    """Order runs by their start, then by their end: several may start within a second."""
+    return record.started, record.finished or "~"
+
+
+def _closed(record: RunRecord) -> RunRecord:
+    """Name the state in which a run ends that has published, and has only to report it."""
     has_failures = record.failed + record.quarantined > 0
-    return replace(
-        record,
-        state="done-with-failures" if has_failures else "done",
-        wall_s=max(0.0, wall_s),
-    )
+    return replace(record, state="done-with-failures" if has_failures else "done")
+
+
+def _seconds_since(started: str) -> float:
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds())

@@ -68,5 +68,5 @@ def count_text(count: float) -> str:
 
 
 def time_text(moment: str) -> str:
-    """Write an ISO 8601 time as ``2026-03-04 05:06:07 UTC``."""
-    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """Write an ISO 8601 time as ``2026-03-04 05:06``, in UTC."""
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M")

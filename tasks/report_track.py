@@ -3,6 +3,7 @@
 Public: `shown_track`, `ShownTrack`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.config import PipelineConfig
-from musichash_core.decibels import bytes_to_db
+from musichash_core.decibels import FLOOR_DB, bytes_to_db
 from musichash_core.segments import FrameSource
 from storage.errors import StoreError
 from storage.feature_store import FeaturePartition
@@ -21,8 +22,8 @@ MAX_TRACKS_LOOKED_AT = 24
 SHOWN_FRAMES = 600
 """14 s at the default settings: time enough to see beats and notes."""
 
-QUIET_DB = -30.0
-"""An excerpt that never gets louder shows nothing."""
+LOUD_RANGE_DB = 60.0
+"""Cells of the spectrogram that much below the loudest have no part in the choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class ShownTrack:
     track_id : str
     parts_db : (3, n_mels, n_frames) float32
         Mel power of original, harmonic and percussive, dB re 1.
-    start_frame, n_track_frames : int
-        Where the excerpt begins, and the length of the track.
+    start_frame : int
+        Where the excerpt begins in the track.
     frame_s : float or None
         Seconds per frame; None when the store was made with other settings than the given.
     band_hz : (n_mels,) float64, or None
@@ -47,7 +48,6 @@ class ShownTrack:
     track_id: str
     parts_db: NDArray[np.float32]
     start_frame: int
-    n_track_frames: int
     frame_s: float | None
     band_hz: NDArray[np.float64] | None
     n_looked_at: int
@@ -56,7 +56,7 @@ class ShownTrack:
 def shown_track(
     layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, track_ids: set[str]
 ) -> ShownTrack | None:
-    """Choose the track whose two parts are most nearly equally strong, and read an excerpt of it.
+    """Choose the track whose two parts differ most clearly, and read an excerpt of it.
 
     Parameters
     ----------
@@ -68,33 +68,41 @@ def shown_track(
     ShownTrack or None
         None when the snapshot has no features to read (removed to save space, or damaged).
     """
-    for partition_id in _partition_ids(snapshot):
-        folder = layout.feature_partition_path(snapshot.feature_fingerprint, partition_id)
-        try:
-            excerpts = [
-                (stored.track_id, len(track.frames), *_excerpt(track.frames))
-                for stored, track in islice(
-                    FeaturePartition(folder).track_frames(), MAX_TRACKS_LOOKED_AT
-                )
-                if stored.track_id in track_ids
-            ]
-        except (StoreError, OSError, ValueError):  # zarr has no exception of its own for bad bytes
-            continue
-        if excerpts:
-            break
-    else:
+    excerpts = [
+        excerpt
+        for excerpt in islice(_excerpts(layout, snapshot), MAX_TRACKS_LOOKED_AT)
+        if excerpt.track_id in track_ids
+    ]
+    if not excerpts:
         return None
-    track_id, n_frames, start, parts_db = min(excerpts, key=lambda excerpt: _imbalance(excerpt[3]))
+    best = max(excerpts, key=_clearness)
     matches = config.feature_fingerprint == snapshot.feature_fingerprint
     return ShownTrack(
-        track_id,
-        parts_db,
-        start_frame=start,
-        n_track_frames=n_frames,
+        best.track_id,
+        best.parts_db,
+        start_frame=best.start_frame,
         frame_s=1.0 / config.features.frame_rate_hz if matches else None,
         band_hz=_band_centres_hz(config) if matches else None,
         n_looked_at=len(excerpts),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Excerpt:
+    track_id: str
+    start_frame: int
+    parts_db: NDArray[np.float32]
+
+
+def _excerpts(layout: StoreLayout, snapshot: Snapshot) -> Iterator[_Excerpt]:
+    """Read the middle of the tracks of a snapshot; partitions that cannot be read are passed by."""
+    for partition_id in _partition_ids(snapshot):
+        folder = layout.feature_partition_path(snapshot.feature_fingerprint, partition_id)
+        try:
+            for stored, track in FeaturePartition(folder).track_frames():
+                yield _excerpt(stored.track_id, track.frames)
+        except (StoreError, OSError, ValueError):  # zarr has no exception of its own for bad bytes
+            continue
 
 
 def _partition_ids(snapshot: Snapshot) -> list[str]:
@@ -103,17 +111,27 @@ def _partition_ids(snapshot: Snapshot) -> list[str]:
     return [path[2] for path in paths if len(path) == 4 and path[0] == "features"]
 
 
-def _excerpt(frames: FrameSource) -> tuple[int, NDArray[np.float32]]:
-    """Give the start and the decibels, part by band by frame, of the middle of a track."""
+def _excerpt(track_id: str, frames: FrameSource) -> _Excerpt:
+    """Give the decibels, part by band by frame, of the middle of a track."""
     start = max(0, (len(frames) - SHOWN_FRAMES) // 2)
-    return start, bytes_to_db(frames[start : start + SHOWN_FRAMES]).transpose(1, 2, 0)
+    middle_db = bytes_to_db(frames[start : start + SHOWN_FRAMES])
+    return _Excerpt(track_id, start, middle_db.transpose(1, 2, 0))
 
 
-def _imbalance(parts_db: NDArray[np.float32]) -> tuple[bool, bool, float]:
-    """Order excerpts: loud and full ones first, then by how far the parts' levels are apart, dB."""
-    harmonic, percussive = (float(np.mean(part)) for part in parts_db[1:])
-    is_quiet = float(parts_db.max()) < QUIET_DB
-    return is_quiet, parts_db.shape[2] < SHOWN_FRAMES, abs(harmonic - percussive)
+def _clearness(excerpt: _Excerpt) -> tuple[bool, float]:
+    """Order excerpts: full ones last, then by how far the parts are apart and both are there.
+
+    That is the mean difference of harmonic and percussive in dB, over the loud cells, times
+    ``4 p (1 - p)``, where ``p`` is the share of these cells that are mainly harmonic.
+    """
+    original, harmonic, percussive = excerpt.parts_db
+    is_loud = (original > FLOOR_DB) & (original > original.max() - LOUD_RANGE_DB)
+    difference_db = (harmonic - percussive)[is_loud]
+    is_full = original.shape[1] == SHOWN_FRAMES
+    if not difference_db.size:
+        return is_full, 0.0
+    p = float((difference_db > 0).mean())
+    return is_full, float(np.abs(difference_db).mean()) * 4.0 * p * (1.0 - p)
 
 
 def _band_centres_hz(config: PipelineConfig) -> NDArray[np.float64]:

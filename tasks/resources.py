@@ -4,7 +4,7 @@ Public: `loaded_models`, `warm_worker`, `peak_memory_bytes`, `code_fingerprint`.
 """
 
 import hashlib
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +45,13 @@ def peak_memory_bytes() -> int:
     return 0
 
 
+@cache
 def code_fingerprint() -> str:
-    """Hash the project's version and source, so that workers running other code are noticed."""
+    """Hash the project's version and source, so that workers running other code are noticed.
+
+    Kept from the first call on: a worker that has been running since before an upgrade still runs
+    the old code, whatever its files say now.
+    """
     digest = hashlib.sha256(version("musichash").encode())
     top = Path(__file__).parent.parent
     for package in PACKAGES:

@@ -83,7 +83,7 @@ def look(
     rows = (
         labels_from_folders(result.files)
         if labels is None
-        else labels_from_file(Path(labels), result.files)
+        else labels_from_file(Path(labels), result.files, result.failures)
     )
     return Found(Catalogue(tuple(rows), result.failures), result.n_hashed, result.n_ignored)
 

@@ -18,6 +18,7 @@ from musichash_core.codes import logits_to_codes
 from musichash_core.config import PipelineConfig
 from musichash_core.decode import AudioStream, open_beneath
 from musichash_core.errors import DecodeError, MusicHashError, ParameterError
+from musichash_core.failure_codes import FAILURE_CODES
 from musichash_core.features import FeatureExtractor
 from musichash_core.segments import TrackFrames
 from storage.hash_index import HashIndex, rank
@@ -30,6 +31,7 @@ from tasks.resources import loaded_models
 
 MAX_K = 10_000
 SHORTEST_ID_PREFIX = 6
+NAMED_EXAMPLES = 3
 
 
 class UnknownTrackError(MusicHashError, KeyError):
@@ -39,6 +41,12 @@ class UnknownTrackError(MusicHashError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class QueryFileError(DecodeError):
+    """The audio file to search by cannot be used."""
+
+    is_wrong_input = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +125,6 @@ class _Published:
         self, logits: NDArray[np.float32], k: int, *, without: int | None = None
     ) -> list[tuple[int, int]]:
         """Give (row, distance) of the `k` nearest codes, leaving one row out."""
-        if not 1 <= k <= MAX_K:
-            raise ParameterError(f"k={k}: ask for 1 to {MAX_K} neighbours")
         code = logits_to_codes(logits)
         candidates = self.index.candidates(code, k + (without is not None))
         ranked = rank(candidates, logits, self.packed[candidates.rows], len(candidates.rows))
@@ -146,6 +152,11 @@ class _Published:
         )
 
 
+def _check_k(k: int) -> None:
+    if not 1 <= k <= MAX_K:
+        raise ParameterError(f"k={k}: ask for 1 to {MAX_K} neighbours with -k")
+
+
 def _rows_by_id(table: pa.Table, track_ids: list[str]) -> dict[str, dict[str, Any]]:
     kept = table.filter(pc.is_in(table["track_id"], value_set=pa.array(track_ids, pa.string())))
     return {row["track_id"]: row for row in kept.to_pylist()}
@@ -164,10 +175,11 @@ def search_track(store: str, name: str, *, k: int = 10) -> Answer:
     Raises
     ------
     UnknownTrackError
-        If no published track has this id or path.
+        If no published track has this id or path, or several have it.
     ArtefactMissingError
         If the store is none, or has published nothing.
     """
+    _check_k(k)
     published = _Published(store)
     track_id = _resolve(published.tracks, name)
     row = pc.index(published.codes["track_id"], track_id).as_py()
@@ -181,20 +193,17 @@ def search_track(store: str, name: str, *, k: int = 10) -> Answer:
 
 def _resolve(tracks: pa.Table, name: str) -> str:
     ids = tracks["track_id"].to_pylist()
-    by_path: dict[str, str] = {}
-    for track_id, path, places in zip(
-        ids, tracks["path"].to_pylist(), tracks["locations"].to_pylist(), strict=True
-    ):
-        by_path[path] = track_id
-        by_path.update(dict.fromkeys(places, track_id))
-    if name in by_path:
-        return by_path[name]
-    absolute = str(Path(name).absolute())
-    if absolute in by_path:
-        return by_path[absolute]
-    matching = [track_id for track_id in ids if track_id.startswith(name)]
-    if len(name) >= SHORTEST_ID_PREFIX and len(matching) == 1:
-        return str(matching[0])
+    by_path = _ids_by_path(tracks)
+    named = by_path.get(name) or by_path.get(str(Path(name).absolute())) or set()
+    if not named and len(name) >= SHORTEST_ID_PREFIX:
+        named = {track_id for track_id in ids if track_id.startswith(name)}
+    if len(named) == 1:
+        return min(named)
+    if named:
+        raise UnknownTrackError(
+            f"{len(named)} published tracks have the id or path {name!r}; give the whole id or the "
+            f"path with its catalogue root: {', '.join(sorted(named)[:NAMED_EXAMPLES])}"
+        )
     nearest = difflib.get_close_matches(name, by_path, n=1, cutoff=0.0)
     hint = f"; the nearest path is {nearest[0]!r}" if nearest else ""
     raise UnknownTrackError(
@@ -203,18 +212,33 @@ def _resolve(tracks: pa.Table, name: str) -> str:
     )
 
 
+def _ids_by_path(tracks: pa.Table) -> dict[str, set[str]]:
+    """Give the tracks by every location, with and without its catalogue root."""
+    roots = sorted({f"{root}/" for root in tracks["root"].to_pylist()})
+    found: dict[str, set[str]] = {}
+    for track_id, places in zip(
+        tracks["track_id"].to_pylist(), tracks["locations"].to_pylist(), strict=True
+    ):
+        for place in places:
+            below = [place.removeprefix(root) for root in roots if place.startswith(root)]
+            for path in (place, *below):
+                found.setdefault(path, set()).add(track_id)
+    return found
+
+
 def search_file(store: str, path: str, config: PipelineConfig, *, k: int = 10) -> Answer:
     """Find the tracks most similar to an audio file, which need not be in the catalogue.
 
     Raises
     ------
-    DecodeError
+    QueryFileError
         If the file cannot be decoded.
     ArtefactMissingError
         If the store is none, or has published nothing.
     """
     from musichash_core.inference import encode_track
 
+    _check_k(k)
     published = _Published(store)
     models = loaded_models(store, published.snapshot.generation, config.feature_fingerprint)
     encoded = encode_track(models, extract_file(path, config))
@@ -222,14 +246,17 @@ def search_file(store: str, path: str, config: PipelineConfig, *, k: int = 10) -
 
 
 def extract_file(path: str, config: PipelineConfig) -> TrackFrames:
-    """Decode a file and compute its features in memory."""
+    """Decode a file and compute its features in memory; raises QueryFileError."""
     resolved = Path(path).resolve()
+    if not resolved.exists():
+        raise QueryFileError("vanished", f"the file {path} does not exist; check --file")
     extractor = FeatureExtractor(config.features)
     try:
         descriptor = open_beneath(str(resolved.parent), os.fsencode(resolved.name))
         with AudioStream(descriptor, config.decode) as stream:
             pieces = [extractor.push(block) for block in stream.resampled(config.features.sr)]
     except DecodeError as error:
-        raise DecodeError(error.code, f"{path}: {error}") from error
+        remedy = FAILURE_CODES[error.code].remedy
+        raise QueryFileError(error.code, f"{path} is {error.code}: {error}. {remedy}") from error
     frames = np.concatenate([*pieces, extractor.finish()])
     return TrackFrames(str(resolved), frames, extractor.peak)

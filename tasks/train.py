@@ -1,6 +1,7 @@
 """Stage 4, train: fit both models to the labelled tracks and store them as a generation.
 
-Public: `train`, `current_generation`, `TrainedGeneration`.
+Public: `train`, `current_generation`, `check_model_reads`, `was_trained_with`,
+`TrainedGeneration`.
 """
 
 import json
@@ -10,11 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from musichash_core.config import PipelineConfig
-from musichash_core.errors import TrainingError
+from musichash_core.errors import MusicHashError, TrainingError
+from musichash_core.model_config import ModelConfig
 from storage.catalogue import Catalogue, read_catalogue
 from storage.errors import ArtefactMissingError
 from storage.extracted import read_extracted
-from storage.generations import select_generation, selected_generation
+from storage.generations import read_model_card, select_generation, selected_generation
 from storage.store import open_store
 from storage.training_cache import training_tracks
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:  # importing it loads torch, which belongs to this stage alone
     from musichash_core.training_records import TrainingEvent
 
 MIN_TRACKS_PER_LABEL = 2
+
+
+class OtherFeaturesError(MusicHashError):
+    """The store's model reads other features than the configuration makes."""
+
+    is_wrong_input = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,34 @@ def current_generation(store: str) -> str | None:
         return selected_generation(open_store(store))
     except ArtefactMissingError:
         return None
+
+
+def check_model_reads(store: str, feature_fingerprint: str) -> None:
+    """Refuse features that the store's model was not trained on, before any is computed.
+
+    Raises
+    ------
+    OtherFeaturesError
+        If the store has a model and it reads other features.
+    """
+    generation = current_generation(store)
+    if generation is None:
+        return
+    read = read_model_card(open_store(store), generation)["feature_fingerprint"]
+    if read != feature_fingerprint:
+        raise OtherFeaturesError(
+            f"the model {generation} of {store} reads features {read}, the configuration makes "
+            f"{feature_fingerprint}; use the configuration it was trained with, or train a new "
+            "model with 'musichash run --retrain'"
+        )
+
+
+def was_trained_with(store: str, generation: str, settings: ModelConfig) -> bool:
+    """Tell whether a generation has these model settings."""
+    trained: bool = read_model_card(open_store(store), generation)["config"] == settings.model_dump(
+        mode="json"
+    )
+    return trained
 
 
 def best_device() -> str:

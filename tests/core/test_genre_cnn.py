@@ -1,0 +1,148 @@
+"""The genre network: shapes, standardisation, learning, and outputs that stay what they are."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from musichash_core.errors import ParameterError
+from musichash_core.genre_cnn import MIN_SCALE, GenreCNN
+from musichash_core.model_config import GenreCNNConfig, ModelConfig
+
+SMALL = GenreCNNConfig(widths=(4, 6, 8), dropout=0.0)
+GOLDEN_LOGITS = [
+    [-3178.562, 4762.042, -5539.351, 5380.483],
+    [-3154.262, 4728.205, -5501.694, 5345.367],
+]
+FLOAT32 = 1e-4  # absolute, on logits of order 1; kernels sum in different orders
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Keep torch from waiting for busy cores: on these sizes more threads only cost."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def build(config: GenreCNNConfig = SMALL, seed: int = 0, **sizes: int) -> GenreCNN:
+    torch.manual_seed(seed)
+    return GenreCNN(config, **{"n_channels": 3, "n_mels": 32, "n_genres": 4, **sizes})
+
+
+def segments(n: int, n_mels: int = 32, n_frames: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.rand((n, 3, n_mels, n_frames), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("widths", [(4,), (4, 8), (8, 4, 6, 5, 7)])
+@pytest.mark.parametrize(("n_mels", "n_frames"), [(32, 32), (40, 70)])
+def test_maps_halve_at_every_block(widths, kernel_size, pooling, n_mels, n_frames):
+    config = GenreCNNConfig(widths=widths, kernel_size=kernel_size, pooling=pooling)
+    model = build(config, n_mels=n_mels).eval()
+    x = segments(2, n_mels, n_frames)
+    shapes = [tuple(maps.shape) for maps in model.feature_maps(x)]
+    assert shapes == [
+        (2, width, n_mels >> level, n_frames >> level) for level, width in enumerate(widths, 1)
+    ]
+    assert model(x).shape == (2, 4)
+
+
+def test_the_default_has_the_size_that_the_method_states():
+    model = GenreCNN(GenreCNNConfig(), n_channels=3, n_mels=128, n_genres=10)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert abs(n_parameters - 391_466) < 1000  # METHOD 3 counts convolution biases
+
+
+def test_input_is_standardised_per_channel_and_band():
+    model = build().eval()
+    mean, deviation = torch.rand(3, 32), 0.5 + torch.rand(3, 32)
+    x = segments(2)
+    expected = model(x)
+    model.set_input_statistics(mean, deviation)
+    shifted = x * deviation[:, :, None] + mean[:, :, None]
+    torch.testing.assert_close(model(shifted), expected, atol=FLOAT32, rtol=0)
+
+
+def test_a_band_that_never_changes_does_not_explode():
+    model = build()
+    model.set_input_statistics(torch.zeros(3, 32), torch.zeros(3, 32))
+    assert float(model.input_scale.max()) == pytest.approx(1 / MIN_SCALE)
+
+
+def test_statistics_are_part_of_the_saved_weights():
+    model = build()
+    model.set_input_statistics(torch.rand(3, 32), 0.5 + torch.rand(3, 32))
+    other = build(seed=1)
+    other.load_state_dict(model.state_dict())
+    x = segments(3)
+    torch.testing.assert_close(other.eval()(x), model.eval()(x), atol=0, rtol=0)
+
+
+def test_every_parameter_gets_a_gradient():
+    model = build()
+    model(segments(4)).square().sum().backward()
+    assert all((parameter.grad != 0).any() for parameter in model.parameters())
+
+
+def test_eight_segments_can_be_learned_by_heart():
+    model, x, truth = build(), segments(8), torch.arange(8) % 4
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(model(x), truth)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.05
+
+
+def test_a_segment_is_judged_alone_in_evaluation():
+    model, x = build().eval(), segments(5)
+    torch.testing.assert_close(model(x)[3:4], model(x[3:4]), atol=FLOAT32, rtol=0)
+
+
+def test_golden_logits():
+    model = build().eval()
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            ramp = torch.linspace(-1, 1, parameter.numel()).reshape(parameter.shape)
+            parameter.copy_(torch.sin(7 * ramp + number))
+        ramp = torch.linspace(0, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
+        logits = model(torch.cos(40 * ramp))
+    np.testing.assert_allclose(logits.numpy(), GOLDEN_LOGITS, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 2, 32, 32), (1, 3, 16, 32)])
+def test_input_of_another_shape_is_refused(shape):
+    with pytest.raises(ParameterError, match=r"want \(n_segments, 3, 32, n_frames\)"):
+        build()(torch.zeros(shape))
+
+
+def test_statistics_of_another_shape_are_refused():
+    with pytest.raises(ParameterError, match="statistics of shape"):
+        build().set_input_statistics(torch.zeros(32), torch.ones(32))
+
+
+def test_bands_too_few_for_the_blocks_are_refused():
+    with pytest.raises(ParameterError, match="3 halvings"):
+        build(n_mels=4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"genre_cnn": {"widths": (2, 8)}},
+        {"genre_cnn": {"kernel_size": 4}},
+        {"genre_cnn": {"depth": 5}},
+        {"genre_cnn": {"widths": (16,) * 5}},
+        {"segments": {"n_frames": 32}, "genre_cnn": {"widths": (32,) * 6}},
+        {"crnn_hash": {"n_bits": 60}},
+        {"crnn_hash": {"map_shape": (0, 12)}},
+        {"training": {"hash_stage": {"crops_per_batch": 13}}},
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(values):
+    with pytest.raises(ValidationError):
+        ModelConfig(**values)
