@@ -7,15 +7,18 @@ Public: `PipelineConfig`, `PartitionConfig`, `load_config`, `parse_config`.
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from musichash_core.decode import DecodeConfig
 from musichash_core.errors import ConfigError
-from musichash_core.features import FEATURE_FORMAT, FeatureConfig
+from musichash_core.feature_config import FEATURE_FORMAT, FeatureConfig
 from musichash_core.identity import fingerprint_of
 from musichash_core.model_config import ModelConfig
+
+
+FrontEndName = Literal["auto", "numba", "torch"]
 
 
 class PartitionConfig(BaseModel):
@@ -41,6 +44,11 @@ class PipelineConfig(BaseModel):
     features: FeatureConfig = FeatureConfig()
     models: ModelConfig = ModelConfig()
     partitions: PartitionConfig = PartitionConfig()
+    front_end: FrontEndName = Field(
+        default="auto",
+        description="what computes features: numba, torch, or on a CUDA machine the faster one; "
+        "not in the fingerprint, because bytes differ by one step in one of a thousand at most",
+    )
     max_failed_share: float = Field(
         default=0.25,
         ge=0,

@@ -9,7 +9,7 @@ from typing import Literal
 
 Stage = Literal["genre", "hash"]
 
-METRIC_NAMES: dict[Stage, str] = {"genre": "track accuracy", "hash": "mAP"}
+METRIC_NAMES: dict[Stage, str] = {"genre": "track accuracy", "hash": "mAP of genre and track"}
 """What each stage is validated by."""
 
 

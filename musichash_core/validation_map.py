@@ -1,4 +1,4 @@
-"""Mean average precision of validation tracks as queries: what is searched, and the score."""
+"""How well validation tracks find what they should: what is searched, and the scores."""
 
 from typing import Literal
 
@@ -6,7 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.codes import hamming_distance
-from musichash_core.metrics import average_precisions, relevance_masks
+from musichash_core.metrics import (
+    average_precisions,
+    mean_average_precision,
+    relevance_masks,
+)
 from musichash_core.training_data import TrainingData
 
 MapDatabase = Literal["validation", "all"]
@@ -64,6 +68,21 @@ def score_codes(
         scores[first : first + len(block)] = average_precisions(distances, relevant, excluded)
     answered = scores[~np.isnan(scores)]
     return float(answered.mean()) if len(answered) else None
+
+
+def score_halves(first_codes: NDArray[np.uint8], second_codes: NDArray[np.uint8]) -> float:
+    """Compute the tie-aware mAP of finding a track by half of it among the other halves.
+
+    With one right answer per query, average precision is the expected reciprocal rank.
+
+    Parameters
+    ----------
+    first_codes, second_codes : (n_tracks, code_bytes) uint8
+        Of the first and of the second half of the same tracks, at least one.
+    """
+    distances = hamming_distance(first_codes[:, None], second_codes)
+    is_own = np.eye(len(first_codes), dtype=bool)
+    return mean_average_precision(distances, is_own, np.zeros_like(is_own))
 
 
 def _masks(

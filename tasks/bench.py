@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from musichash_core.decode import AudioStream, DecodeConfig, open_beneath, resample_blocks
 from musichash_core.errors import DecodeError, ParameterError
 from musichash_core.extract_timing import time_extraction
-from musichash_core.features import FeatureConfig
+from musichash_core.feature_config import FeatureConfig
 from musichash_core.kernel_warmup import warm_kernels
 from tasks.resources import peak_memory_bytes
 

@@ -4,20 +4,20 @@ A track that cannot be used becomes a failure row; anything else that goes wrong
 machine or a bug, and stops the partition. Public: `extract_partition`, `quarantine_track`.
 """
 
-import math
+import logging
 import time
+from collections.abc import Iterator
 
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import AudioStream, open_beneath
 from musichash_core.errors import DecodeError
-from musichash_core.features import FeatureExtractor
 from musichash_core.records import Partition, PartitionSummary, TrackFailure, WorkItem
-from storage.feature_store import FeaturePartitionWriter, StoredTrack
+from storage.feature_store import FeaturePartitionWriter
 from storage.store import open_store
+from tasks.front_end import choose_front_end
 from tasks.resources import peak_memory_bytes
+from tasks.track_extraction import Outcome, batch_tracks, stream_tracks
 
-SILENCE_DB = -120.0
-"""Level stored for digital silence, dB re full scale."""
+log = logging.getLogger(__name__)
 
 
 def extract_partition(store: str, partition: Partition, config: PipelineConfig) -> PartitionSummary:
@@ -25,7 +25,7 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
 
     Safe to repeat and to run twice at once: the first finished folder stays.
     """
-    started = time.process_time()
+    started, clock = time.process_time(), time.perf_counter()
     fingerprint = config.feature_fingerprint
     folder = open_store(store).feature_partition_path(fingerprint, partition.partition_id)
     n_failed = 0
@@ -33,16 +33,14 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
     with FeaturePartitionWriter(
         folder, fingerprint=fingerprint, n_mels=config.features.n_mels
     ) as writer:
-        for item in partition.items:
-            try:
-                track = _extract_track(item, config, writer)
-            except DecodeError as error:
-                writer.fail_track(_failure(item, error.code, str(error)))
+        for item, outcome in _outcomes(partition, config, writer):
+            if isinstance(outcome, DecodeError):
+                writer.fail_track(_failure(item, outcome.code, str(outcome)))
                 n_failed += 1
             else:
-                writer.finish_track(track)
-                audio_s += track.duration_s
-    return PartitionSummary(
+                writer.finish_track(outcome)
+                audio_s += outcome.duration_s
+    summary = PartitionSummary(
         partition_id=partition.partition_id,
         n_done=len(partition.items) - n_failed,
         n_failed=n_failed,
@@ -51,36 +49,28 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
         n_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         peak_memory_bytes=peak_memory_bytes(),
     )
+    _log(summary, time.perf_counter() - clock)
+    return summary
 
 
-def _extract_track(
-    item: WorkItem, config: PipelineConfig, writer: FeaturePartitionWriter
-) -> StoredTrack:
-    file = item.file
-    extractor = FeatureExtractor(config.features)
-    descriptor = open_beneath(file.root, file.path_raw)
-    with AudioStream(descriptor, config.decode) as stream:
-        stream.check_unchanged(file.n_bytes, file.mtime_ns)
-        for block in stream.resampled(config.features.sr):
-            writer.append_frames(extractor.push(block))
-        writer.append_frames(extractor.finish())
-        return StoredTrack(
-            track_id=file.track_id,
-            first_frame=writer.n_frames,
-            n_frames=extractor.n_frames,
-            duration_s=stream.n_frames / stream.info.sr,
-            sr=stream.info.sr,
-            n_channels=stream.info.n_channels,
-            container=stream.info.container,
-            codec=stream.info.codec,
-            peak=extractor.peak,
-            rms_db=_level_db(extractor.mean_square),
-            warnings=list(stream.warnings),
-        )
+def _outcomes(
+    partition: Partition, config: PipelineConfig, writer: FeaturePartitionWriter
+) -> Iterator[tuple[WorkItem, Outcome]]:
+    front_end = choose_front_end(config.front_end, config.features)
+    if front_end.name == "torch":
+        return batch_tracks(partition.items, config, writer, front_end.device)
+    return stream_tracks(partition.items, config, writer)
 
 
-def _level_db(mean_square: float) -> float:
-    return max(SILENCE_DB, 10.0 * math.log10(mean_square)) if mean_square > 0 else SILENCE_DB
+def _log(summary: PartitionSummary, wall_s: float) -> None:
+    log.info(
+        "partition %s: %d tracks, %d failed, %.0f s of audio in %.1f s",
+        summary.partition_id,
+        summary.n_done,
+        summary.n_failed,
+        summary.audio_s,
+        wall_s,
+    )
 
 
 def _failure(item: WorkItem, code: str, message: str) -> TrackFailure:

@@ -6,7 +6,7 @@ import pytest
 from musichash_core.segments import TrackFrames
 from musichash_core.splits import Split
 from musichash_core.training_data import TrainingData
-from musichash_core.validation_map import choose_database, score_codes
+from musichash_core.validation_map import choose_database, score_codes, score_halves
 
 
 def make_data(labels, groups, validation):
@@ -46,3 +46,10 @@ def test_nothing_to_find_is_no_score():
     nobody = make_data([0, 0, 1, 1], list("abcd"), [])
     assert choose_database(nobody)[1] == "all"
     assert score_codes(np.zeros((4, 1), np.uint8), np.arange(4), nobody) is None
+
+
+def test_halves_score_the_expected_reciprocal_rank():
+    first = np.array([[0], [255], [15]], dtype=np.uint8)
+    # Half 0 finds itself first; halves 1 and 2 tie with one another.
+    second = np.array([[1], [15], [15]], dtype=np.uint8)
+    assert score_halves(first, second) == pytest.approx((1 + 3 / 4 + 3 / 4) / 3)

@@ -1,0 +1,177 @@
+"""From the tracks of a partition to frames in its writer: one by one, or in batches on a device.
+
+Public: `stream_tracks`, `batch_tracks`, `Outcome`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musichash_core.config import PipelineConfig
+from musichash_core.decode import AudioStream, open_beneath
+from musichash_core.errors import DecodeError
+from musichash_core.features import FeatureExtractor
+from musichash_core.records import WorkItem
+from storage.feature_store import FeaturePartitionWriter, StoredTrack
+
+SILENCE_DB = -120.0
+"""Level stored for digital silence, dB re full scale."""
+
+BATCH_AUDIO_S = 600.0
+"""Audio collected for one batch on a device; a longer track is streamed instead. Up to twice this
+may come together: about 2.6 GB on the device at the default settings."""
+
+Outcome = StoredTrack | DecodeError
+"""What became of a track: its facts, or why it cannot be used."""
+
+
+def stream_tracks(
+    items: Iterable[WorkItem], config: PipelineConfig, writer: FeaturePartitionWriter
+) -> Iterator[tuple[WorkItem, Outcome]]:
+    """Extract tracks one by one, in memory that does not grow with their length.
+
+    The caller gives each outcome to the writer before it asks for the next.
+    """
+    for item in items:
+        try:
+            outcome: Outcome = _stream_track(item, config, writer)
+        except DecodeError as error:
+            outcome = error
+        yield item, outcome
+
+
+def _stream_track(
+    item: WorkItem, config: PipelineConfig, writer: FeaturePartitionWriter
+) -> StoredTrack:
+    extractor = FeatureExtractor(config.features)
+    with _open(item, config) as stream:
+        for block in stream.resampled(config.features.sr):
+            writer.append_frames(extractor.push(block))
+        writer.append_frames(extractor.finish())
+        return _facts(
+            item,
+            stream,
+            first_frame=writer.n_frames,
+            n_frames=extractor.n_frames,
+            peak=extractor.peak,
+            mean_square=extractor.mean_square,
+        )
+
+
+def batch_tracks(
+    items: Iterable[WorkItem],
+    config: PipelineConfig,
+    writer: FeaturePartitionWriter,
+    device: str,
+) -> Iterator[tuple[WorkItem, Outcome]]:
+    """Extract tracks in batches on a torch device; tracks too long for one are streamed.
+
+    The caller gives each outcome to the writer before it asks for the next.
+    """
+    batch = _Batch(config, writer, device)
+    for item in items:
+        try:
+            is_taken = batch.take(item)
+        except DecodeError as error:
+            yield from batch.give()
+            yield item, error
+            continue
+        if not is_taken:
+            yield from batch.give()
+            yield from stream_tracks([item], config, writer)
+        elif batch.is_full:
+            yield from batch.give()
+    yield from batch.give()
+
+
+class _Batch:
+    """Decoded tracks that wait for the device."""
+
+    def __init__(self, config: PipelineConfig, writer: FeaturePartitionWriter, device: str) -> None:
+        self._config = config
+        self._writer = writer
+        self._device = device
+        self._waiting: list[tuple[WorkItem, AudioStream, NDArray[np.float32]]] = []
+
+    @property
+    def _max_samples(self) -> int:
+        return int(BATCH_AUDIO_S * self._config.features.sr)
+
+    @property
+    def is_full(self) -> bool:
+        return sum(len(y) for _, _, y in self._waiting) >= self._max_samples
+
+    def take(self, item: WorkItem) -> bool:
+        """Decode a track into the batch; False, and nothing taken, if it is too long."""
+        pieces: list[NDArray[np.float32]] = []
+        with _open(item, self._config) as stream:
+            for block in stream.resampled(self._config.features.sr):
+                pieces.append(block)
+                if sum(map(len, pieces)) > self._max_samples:
+                    return False
+            self._waiting.append((item, stream, np.concatenate(pieces)))
+        return True
+
+    def give(self) -> Iterator[tuple[WorkItem, Outcome]]:
+        """Extract what waits and hand it on, in order."""
+        import torch
+
+        from musichash_core.features_torch import extract_features_torch
+
+        waiting, self._waiting = self._waiting, []
+        tracks: Sequence[NDArray[np.uint8]] = extract_features_torch(
+            [y for _, _, y in waiting], self._config.features, device=torch.device(self._device)
+        )
+        for (item, stream, y), frames in zip(waiting, tracks, strict=True):
+            self._writer.append_frames(frames)
+            yield (
+                item,
+                _facts(
+                    item,
+                    stream,
+                    first_frame=self._writer.n_frames,
+                    n_frames=len(frames),
+                    peak=float(np.maximum(y.max(), -y.min())),
+                    mean_square=float(np.square(y, dtype=np.float64).mean()),
+                ),
+            )
+
+
+def _open(item: WorkItem, config: PipelineConfig) -> AudioStream:
+    stream = AudioStream(open_beneath(item.file.root, item.file.path_raw), config.decode)
+    try:
+        stream.check_unchanged(item.file.n_bytes, item.file.mtime_ns)
+    except DecodeError:
+        stream.close()
+        raise
+    return stream
+
+
+def _facts(
+    item: WorkItem,
+    stream: AudioStream,
+    *,
+    first_frame: int,
+    n_frames: int,
+    peak: float,
+    mean_square: float,
+) -> StoredTrack:
+    return StoredTrack(
+        track_id=item.file.track_id,
+        first_frame=first_frame,
+        n_frames=n_frames,
+        duration_s=stream.n_frames / stream.info.sr,
+        sr=stream.info.sr,
+        n_channels=stream.info.n_channels,
+        container=stream.info.container,
+        codec=stream.info.codec,
+        peak=peak,
+        rms_db=_level_db(mean_square),
+        warnings=list(stream.warnings),
+    )
+
+
+def _level_db(mean_square: float) -> float:
+    return max(SILENCE_DB, 10.0 * math.log10(mean_square)) if mean_square > 0 else SILENCE_DB
