@@ -13,7 +13,12 @@ from musichash_core.crnn_hash import CRNNHash
 from musichash_core.epoch_loop import finite_loss, run_epochs
 from musichash_core.genre_cnn import GenreCNN
 from musichash_core.losses import hash_loss
-from musichash_core.map_selection import map_statistics, merge_statistics, select_maps
+from musichash_core.map_selection import (
+    MapStatistics,
+    map_statistics,
+    merge_statistics,
+    select_maps,
+)
 from musichash_core.model_config import HashStageConfig, ModelConfig
 from musichash_core.pyramid_cache import (
     EvenSegments,
@@ -40,8 +45,8 @@ def train_crnn_hash(
 ) -> tuple[CRNNHash, StageSummary]:
     """Train the hashing network on the device of the encoder, which is only read.
 
-    Keeps the epoch with the best validation score (`_validate`). Without validation tracks all epochs run and the
-    last one is kept.
+    Keeps the epoch with the best validation score (see `_validate`). Without validation tracks all
+    epochs run and the last one is kept.
 
     Raises
     ------
@@ -101,20 +106,23 @@ def select_training_maps(
     n_tracks = min(len(train), stage.selection_segments)
     per_track = min(8, stage.selection_segments // n_tracks)
     segments = config.segments.model_copy(update={"max_per_track": per_track})
-    parts = []
+    merged: list[MapStatistics] = []
     for i in train[np.linspace(0, len(train) - 1, n_tracks).astype(np.int64)]:
         track = data.tracks[i]
         cut = cut_segments(track, segment_starts(len(track.frames), segments), segments)
         maps = feature_maps_of(genre_cnn, cut)
-        parts.append([map_statistics(model.interpolate(one)) for one in maps])
+        found = [map_statistics(model.interpolate(one)) for one in maps]
+        # Merged at once: the statistics of 2000 tracks side by side would take 0.9 GB.
+        pairs = zip(merged, found, strict=True)
+        merged = [merge_statistics([*pair]) for pair in pairs] if merged else found
     selected = [
         select_maps(
-            merge_statistics(list(layer_parts)),
+            statistics,
             config.crnn_hash.n_maps,
             rule=config.crnn_hash.selection,
             seed=config.training.seed + layer,
         )
-        for layer, layer_parts in enumerate(zip(*parts, strict=True))
+        for layer, statistics in enumerate(merged)
     ]
     return torch.from_numpy(np.stack(selected))
 

@@ -109,13 +109,16 @@ CATALOGUE = pa.schema(
 )
 """One row per file that the last scan found."""
 
+_TIME = pa.timestamp("ms", tz="UTC")
+"""Parquet has no coarser one: columns of seconds would come back as milliseconds."""
+
 RUNS = pa.schema(
     [
         _field("run_id", pa.string(), "identity of the run; sorts by time"),
-        _field("started", pa.timestamp("s", tz="UTC"), "start"),
+        _field("started", _TIME, "start"),
         _field(
             "finished",
-            pa.timestamp("s", tz="UTC"),
+            _TIME,
             "end; empty for a run that was killed",
             nullable=True,
         ),

@@ -95,8 +95,10 @@ def read_part(path: Path, schema: pa.Schema | None = None) -> pa.Table:
 
 def _differences(found: pa.Schema, wanted: pa.Schema) -> str:
     """Name the columns that two schemas do not share, with their types."""
-    in_file = {str(field.with_metadata(None)) for field in found}
-    expected = {str(field.with_metadata(None)) for field in wanted}
+    in_file, expected = (
+        {f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema}
+        for schema in (found, wanted)
+    )
     sides = []
     if expected - in_file:
         sides.append(f"expected is {', '.join(sorted(expected - in_file))}")

@@ -21,9 +21,17 @@ SMALL_RUN_PARTITIONS = 16
 
 MIN_PARTITION_AUDIO_S = 60.0
 
-BYTES_PER_AUDIO_S = {".wav": 176_400, ".aif": 176_400, ".aiff": 176_400, ".flac": 90_000}
-COMPRESSED_BYTES_PER_AUDIO_S = 20_000
-"""Rough rates: they balance the partitions and the ETA, and decide nothing else."""
+BYTES_PER_AUDIO_S = {
+    ".wav": 176_400,
+    ".aif": 176_400,
+    ".aiff": 176_400,
+    ".flac": 90_000,
+    ".ogg": 14_000,
+    ".oga": 14_000,
+    ".opus": 14_000,
+}
+OTHER_BYTES_PER_AUDIO_S = 24_000
+"""Rough rates: they balance the partitions and estimate the work, and decide nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +197,7 @@ def _work_item(file: SourceFile, known: _Known) -> WorkItem:
 
 def _estimate_s(file: SourceFile) -> float:
     suffix = PurePosixPath(file.path).suffix.lower()
-    return max(1.0, file.n_bytes / BYTES_PER_AUDIO_S.get(suffix, COMPRESSED_BYTES_PER_AUDIO_S))
+    return max(1.0, file.n_bytes / BYTES_PER_AUDIO_S.get(suffix, OTHER_BYTES_PER_AUDIO_S))
 
 
 def partition_work(items: Sequence[WorkItem], config: PartitionConfig) -> tuple[Partition, ...]:

@@ -4,6 +4,7 @@ Public: `loaded_models`, `warm_worker`, `peak_memory_bytes`, `code_fingerprint`.
 """
 
 import hashlib
+import importlib
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,8 @@ PACKAGES = ("flows", "tasks", "storage", "musichash_core")
 
 
 def warm_worker() -> None:
-    """Load the compiled kernels, so that no track pays for it."""
+    """Load the compiled kernels and the storage engines, so that no track pays for it."""
+    importlib.import_module("storage.feature_store")
     warm_kernels()
 
 

@@ -1,21 +1,20 @@
 """`flows.cluster`: workers here and elsewhere, workers that die, workers with other code."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from distributed.scheduler import KilledWorker
 
 from flows import cluster
 from flows.cluster import ClusterSettings, SchedulerError, WorkerCodeError, Workers
-from flows.progress import Reporter
-from flows.stages import extract_stage, plan_stage
-from musichash_core.records import partition_of
-from tasks.ledger import begin_run
 
 pytestmark = pytest.mark.integration
 
@@ -111,3 +110,70 @@ def test_a_wrong_scheduler_address_gives_one_sentence(monkeypatch, address):
     assert address in sentence
     assert "leave out --scheduler" in sentence
     assert "\n" not in sentence
+
+
+# --- an existing scheduler ---
+
+
+class Elsewhere(NamedTuple):
+    """Where a scheduler listens, and its process."""
+
+    address: str
+    pid: int
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A Dask scheduler and a worker, started as an operator would, in a folder of their own."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    dask = str(Path(sys.executable).with_name("dask"))
+    contact = folder / "scheduler.json"
+    common = ["--scheduler-file", str(contact), "--host", "127.0.0.1"]
+    with (folder / "log").open("wb") as log:
+        processes = [
+            subprocess.Popen([dask, *arguments, *common], cwd=folder, stdout=log, stderr=log)
+            for arguments in (
+                ["scheduler", "--port", "0", "--no-dashboard", "--dashboard-address", ":0"],
+                ["worker", "--nthreads", "1", "--no-dashboard"],
+            )
+        ]
+        try:
+            deadline = time.monotonic() + 60
+            while not contact.exists() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            yield Elsewhere(json.loads(contact.read_text())["address"], processes[0].pid)
+        finally:
+            for process in reversed(processes):
+                process.terminate()
+                process.wait(30)
+
+
+def test_a_night_on_an_existing_scheduler_with_relative_paths(
+    elsewhere, run_night, tones, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # the worker stands in another folder
+    night = run_night(
+        Path("tones"),
+        Path("store"),
+        tiny_config,
+        cluster=ClusterSettings(scheduler=elsewhere.address),
+    )
+    assert night.account["run"]["done"] == 6
+    assert night.account["snapshot"] == 1
+    assert (tmp_path / "store" / "CURRENT").exists()
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_with_one_sentence(elsewhere):
+    def work(number):
+        if number == 3:
+            time.sleep(0.5)
+            os.kill(scheduler, signal.SIGKILL)
+        time.sleep(0.1)
+        return number
+
+    workers = Workers(ClusterSettings(scheduler=elsewhere.address))
+    scheduler = elsewhere.pid
+    with workers, pytest.raises(SchedulerError, match=r"gone.*run again") as raised:
+        list(workers.fan_out(work, deque((number,) for number in range(12)), {}))
+    assert elsewhere.address in str(raised.value)

@@ -28,7 +28,7 @@ def expensive(times):
     return {path: time for path, time in times.items() if path.split("/")[0] in EXPENSIVE}
 
 
-# --- what the nights did ---------------------------------------------------------------------------
+# --- what the nights did ---
 
 
 def test_every_night_accounts_for_every_track_it_saw(nights):
@@ -98,7 +98,7 @@ def test_workers_stay_within_the_memory_that_is_stated_for_them(nights):
     assert 0 < peak <= estimate_worker_bytes()
 
 
-# --- what readers find -----------------------------------------------------------------------------
+# --- what readers find ---
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_no_left_over_and_no_time_of_day_is_in_the_store(nights):
     assert not [name for name in names if name.startswith("training-frames")]
 
 
-# --- what Prefect shows ----------------------------------------------------------------------------
+# --- what Prefect shows ---
 
 
 def artifacts_of(outcome):

@@ -1,0 +1,39 @@
+"""Settings of the models: what is refused, and that reading them costs little."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from musichash_core.model_config import ModelConfig
+
+
+def test_settings_survive_json_and_cannot_be_changed():
+    config = ModelConfig(genre_cnn={"widths": [24, 32]}, segments={"n_frames": 64})
+    assert ModelConfig.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(ValidationError, match="frozen"):
+        config.genre_cnn.dropout = 0.5
+
+
+def test_reading_settings_does_not_import_torch():
+    code = "import sys, musichash_core.model_config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"genre_cnn": {"widths": (2, 8)}},
+        {"genre_cnn": {"kernel_size": 4}},
+        {"genre_cnn": {"depth": 5}},
+        {"genre_cnn": {"widths": (16,) * 5}},
+        {"segments": {"n_frames": 32}, "genre_cnn": {"widths": (32,) * 6}},
+        {"crnn_hash": {"n_bits": 60}},
+        {"crnn_hash": {"map_shape": (0, 12)}},
+        {"training": {"hash_stage": {"crops_per_batch": 13}}},
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(values):
+    with pytest.raises(ValidationError):
+        ModelConfig(**values)

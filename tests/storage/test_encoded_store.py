@@ -1,0 +1,57 @@
+"""Predictions and codes of a partition come back exactly, and the same every time."""
+
+import numpy as np
+import pytest
+
+from storage.encoded_store import read_encoded
+from storage.errors import FormatVersionError
+from storage.receipts import read_receipt
+
+
+@pytest.fixture
+def folder(layout, helpers):
+    helpers.write_encoded(layout, "g-1", "p", [3, 1])
+    return layout.encoded_partition_path("g-1", "p")
+
+
+def test_predictions_are_the_most_probable_genre_and_all_probabilities(folder, helpers):
+    predictions, _ = read_encoded(folder, helpers.n_bits)
+    for row, number in zip(predictions.to_pylist(), [3, 1], strict=True):
+        share = helpers.encoded_track(number).probabilities
+        assert row["track_id"] == helpers.track_id(number)
+        assert row["probabilities"] == list(zip(("blues", "disco"), share.tolist(), strict=True))
+        assert row["genre"] == ("blues" if share[0] >= 0.5 else "disco")
+        assert row["probability"] == share.max()
+        assert (row["n_segments"], row["generation"]) == (4, "g-1")
+
+
+def test_codes_are_the_signs_of_the_stored_logits(folder, helpers):
+    _, codes = read_encoded(folder, helpers.n_bits)
+    for row, number in zip(codes.to_pylist(), [3, 1], strict=True):
+        logits = helpers.encoded_track(number).hash_logits
+        assert np.array_equal(np.float32(row["logits"]), logits)
+        bits = np.unpackbits(np.frombuffer(row["code"], np.uint8), bitorder="little")
+        assert np.array_equal(bits, logits >= 0)
+
+
+def test_the_same_tracks_have_the_same_bytes(layout, folder, helpers):
+    helpers.write_encoded(layout, "g-2", "p", [3, 1])
+    again = layout.encoded_partition_path("g-2", "p")
+    assert (again / "codes.parquet").read_bytes() != (folder / "codes.parquet").read_bytes()
+    helpers.write_encoded(layout, "g-1", "q", [3, 1])
+    other = layout.encoded_partition_path("g-1", "q")
+    for name in ("codes.parquet", "predictions.parquet"):
+        assert (other / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_partition_of_failures_has_no_rows_and_a_receipt(layout, helpers):
+    helpers.write_encoded(layout, "g-1", "empty", [])
+    folder = layout.encoded_partition_path("g-1", "empty")
+    assert [len(table) for table in read_encoded(folder, helpers.n_bits)] == [0, 0]
+    receipt = read_receipt(folder)
+    assert (receipt.kind, receipt.fingerprint, receipt.n_done) == ("encoded", "g-1", 0)
+
+
+def test_codes_of_another_width_are_refused(folder):
+    with pytest.raises(FormatVersionError, match=r"expected is code: fixed_size_binary\[8\]"):
+        read_encoded(folder, 64)

@@ -1,0 +1,87 @@
+"""What all partitions together have: each track once, failures until they succeed."""
+
+import pytest
+
+from storage.errors import DamagedArtefactError
+from storage.extracted import read_extracted
+from storage.schemas import FAILURES
+
+
+@pytest.fixture
+def write(layout, helpers):
+    def write(partition_id, done=(), failures=()):
+        helpers.write_partition(
+            layout.feature_partition_path(helpers.features, partition_id),
+            {number: helpers.random_frames(40, number) for number in done},
+            failures,
+        )
+
+    return write
+
+
+def test_a_store_without_partitions_has_nothing(layout, helpers):
+    extracted = read_extracted(layout, helpers.features)
+    assert extracted.done_ids == set()
+    assert (len(extracted.facts), len(extracted.failures)) == (0, 0)
+    assert extracted.failures.schema.equals(FAILURES)
+
+
+def test_tracks_of_all_partitions_are_sorted_and_know_theirs(layout, helpers, write):
+    write("b", done=[5, 1])
+    write("a", done=[3])
+    extracted = read_extracted(layout, helpers.features)
+    columns = extracted.facts.select(["track_id", "partition_id"]).to_pylist()
+    assert columns == [
+        {"track_id": helpers.track_id(1), "partition_id": "b"},
+        {"track_id": helpers.track_id(3), "partition_id": "a"},
+        {"track_id": helpers.track_id(5), "partition_id": "b"},
+    ]
+    assert extracted.done_ids == {helpers.track_id(n) for n in (1, 3, 5)}
+
+
+def test_a_track_in_several_partitions_is_taken_from_the_first(layout, helpers, write):
+    write("c", done=[1, 2])
+    write("a", done=[2, 9])
+    write("b", done=[2])
+    facts = read_extracted(layout, helpers.features).facts.to_pylist()
+    assert [(row["track_id"][-1], row["partition_id"]) for row in facts] == [
+        ("1", "c"),
+        ("2", "a"),
+        ("9", "a"),
+    ]
+
+
+def test_of_repeated_failures_the_last_attempt_stands(layout, helpers, write):
+    write("a", failures=[helpers.failure_of(1, code="timeout", attempts=1)])
+    write("b", failures=[helpers.failure_of(1, code="damaged", attempts=3)])
+    write("c", failures=[helpers.failure_of(1, code="memory", attempts=2)])
+    (row,) = read_extracted(layout, helpers.features).failures.to_pylist()
+    assert (row["code"], row["attempts"]) == ("damaged", 3)
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_a_track_that_succeeds_later_is_no_failure(layout, helpers, write, order):
+    write(order[0], done=[7], failures=[helpers.failure_of(1)])
+    write(order[1], done=[1])
+    extracted = read_extracted(layout, helpers.features)
+    assert len(extracted.failures) == 0
+    assert extracted.done_ids == {helpers.track_id(1), helpers.track_id(7)}
+
+
+def test_other_configurations_and_unfinished_folders_do_not_count(layout, helpers, write):
+    write("a", done=[1])
+    helpers.write_partition(
+        layout.feature_partition_path("0" * 12, "a"), {2: helpers.random_frames(10)}
+    )
+    unfinished = layout.feature_partition_path(helpers.features, "half")
+    unfinished.mkdir()
+    (unfinished / "tracks.parquet").touch()
+    assert read_extracted(layout, helpers.features).done_ids == {helpers.track_id(1)}
+
+
+def test_a_damaged_partition_stops_the_reading_and_is_named(layout, helpers, write):
+    write("a", done=[1])
+    folder = layout.feature_partition_path(helpers.features, "a")
+    (folder / "tracks.parquet").unlink()
+    with pytest.raises(DamagedArtefactError, match=r"a/tracks\.parquet is missing"):
+        read_extracted(layout, helpers.features)

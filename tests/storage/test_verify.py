@@ -1,0 +1,151 @@
+"""Verification finds any changed, missing or extra file of a snapshot, and nothing else."""
+
+import random
+from pathlib import PurePosixPath
+
+import pytest
+
+from storage.errors import StoreError
+from storage.published import require_snapshot
+from storage.store import open_store
+from storage.verify import Finding, verify_snapshot
+
+KINDS = {
+    "features/*/*/receipt.json",
+    "features/*/*/tracks.parquet",
+    "features/*/*/failures.parquet",
+    "features/*/*/features.zarr/zarr.json",
+    "features/*/*/features.zarr/frames/zarr.json",
+    "features/*/*/features.zarr/frames/c/0/0/0",
+    "encoded/*/*/receipt.json",
+    "encoded/*/*/predictions.parquet",
+    "encoded/*/*/codes.parquet",
+    "models/*/receipt.json",
+    "models/*/model.json",
+    "models/*/weights.safetensors",
+    "tables/tracks/*.parquet",
+    "tables/predictions/*.parquet",
+    "tables/codes/*.parquet",
+    "tables/failures/*.parquet",
+    "tables/runs/*.parquet",
+    "index/*.faiss",
+    "index/*.json",
+    "snapshots/*.json",
+    "CURRENT",
+    "musichash-store.json",
+}
+NOT_PUBLISHED = {".lock", "work", "runs"}
+
+
+def verify(layout):
+    """Do what ``musichash verify`` does: open the store, find the snapshot, check it."""
+    layout = open_store(layout.root)
+    return verify_snapshot(layout, require_snapshot(layout))
+
+
+def is_noticed(layout, path):
+    """Whether a change is found; a file that verification needs itself raises."""
+    try:
+        findings, _, _ = verify(layout)
+    except StoreError as error:
+        return str(path) in str(error)
+    return any(finding.path == layout.relative(path) for finding in findings)
+
+
+def all_files(layout):
+    return [
+        path
+        for path in sorted(layout.root.rglob("*"))
+        if path.is_file() and path.relative_to(layout.root).parts[0] not in NOT_PUBLISHED
+    ]
+
+
+def test_an_untouched_snapshot_is_in_order_and_read_completely(published):
+    findings, n_files, n_bytes = verify(published)
+    assert findings == []
+    by_hand = {"CURRENT", "musichash-store.json", "snapshots"}
+    covered = [
+        path
+        for path in all_files(published)
+        if path.relative_to(published.root).parts[0] not in by_hand
+    ]
+    assert n_files == len(covered)
+    assert n_bytes == sum(path.stat().st_size for path in covered)
+
+
+def test_the_kinds_of_files_below_are_all_there_are(published):
+    for path in all_files(published):
+        relative = PurePosixPath(published.relative(path))
+        assert any(relative.match(kind) for kind in KINDS), relative
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_flipped_bit_is_found_in_every_kind_of_file(published, kind):
+    paths = sorted(published.root.glob(kind))
+    assert paths
+    rng = random.Random(kind)
+    for path in paths:
+        whole = path.read_bytes()
+        for at in {0, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(6))}:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
+            assert is_noticed(published, path), (path, at)
+        path.write_bytes(whole)
+    assert verify(published)[0] == []
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS - {"CURRENT", "musichash-store.json"}))
+def test_a_missing_file_is_found_in_every_kind(published, kind):
+    for path in sorted(published.root.glob(kind)):
+        whole = path.read_bytes()
+        path.unlink()
+        assert is_noticed(published, path)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind in KINDS if "/" in kind))
+def test_an_extra_file_beside_any_other_is_found(published, kind):
+    if kind.startswith("snapshots"):
+        pytest.skip("other manifests belong to other snapshots")
+    for path in sorted(published.root.glob(kind)):
+        extra = path.with_name("added.txt")
+        extra.write_bytes(b"")
+        findings, _, _ = verify(published)
+        assert findings == [Finding(published.relative(extra), "extra")]
+        extra.unlink()
+
+
+def test_findings_say_what_is_wrong(published):
+    (index,) = published.index_root.glob("*.faiss")
+    index.write_bytes(index.read_bytes() + b"x")
+    (codes,) = published.table_root("codes").iterdir()
+    codes.unlink()
+    findings, _, _ = verify(published)
+    assert {(finding.path, finding.problem) for finding in findings} == {
+        (published.relative(index), "changed"),
+        (published.relative(codes), "missing"),
+    }
+
+
+def test_a_file_that_became_a_folder_is_found(published):
+    (codes,) = published.table_root("codes").iterdir()
+    codes.unlink()
+    codes.mkdir()
+    findings, _, _ = verify(published)
+    assert findings == [Finding(published.relative(codes), "cannot be read: Is a directory")]
+
+
+def test_files_of_other_snapshots_and_of_a_running_writer_are_no_finding(published):
+    (codes,) = published.table_root("codes").iterdir()
+    codes.with_name("0" * 24 + ".parquet").write_bytes(b"of another snapshot")
+    codes.with_name(".tmp-part.parquet").write_bytes(b"being written")
+    published.model_path("g-other").mkdir()
+    (published.model_path("g-other") / "model.json").write_bytes(b"{}")
+    assert verify(published)[0] == []
+
+
+def test_progress_counts_up_to_the_number_of_entries(published):
+    seen = []
+    snapshot = require_snapshot(published)
+    verify_snapshot(published, snapshot, on_progress=lambda *numbers: seen.append(numbers))
+    total = len(snapshot.files)
+    assert seen == [(count, total) for count in range(1, total + 1)]

@@ -1,0 +1,97 @@
+"""Encoding a partition: rows that do not depend on their neighbours, written once."""
+
+import numpy as np
+import pytest
+
+from musichash_core.codes import logits_to_codes
+from musichash_core.inference import encode_track
+from musichash_core.records import partition_of
+from storage.atomic import digest_tree
+from storage.encoded_store import read_encoded
+from storage.errors import FingerprintMismatchError
+from storage.feature_store import FeaturePartition
+from storage.store import open_store
+from tasks.encode import encode_partition, partitions_to_encode
+from tasks.extract import extract_partition
+from tasks.resources import loaded_models
+
+N_BITS = 32
+
+
+@pytest.fixture
+def extracted(store, catalogue, config, partition_below, with_model):
+    """A partition of four tracks, extracted, and a model to encode it with."""
+    for hz in (220, 440, 880, 1760):
+        catalogue.add(f"low/{hz}.wav", hz)
+    partition = partition_below(store, catalogue.root, config)
+    extract_partition(store, partition, config)
+    return partition, with_model(store)
+
+
+def encoded(store, partition, config, generation):
+    summary = encode_partition(
+        store, partition.partition_id, config.feature_fingerprint, generation
+    )
+    folder = open_store(store).encoded_partition_path(generation, partition.partition_id)
+    return summary, folder
+
+
+def test_rows_are_what_the_models_say_of_each_track_alone(store, extracted, config):
+    partition, generation = extracted
+    summary, folder = encoded(store, partition, config, generation)
+    assert summary.n_done == 4
+    assert summary.audio_s == pytest.approx(6.0)
+    predictions, codes = (table.to_pylist() for table in read_encoded(folder, N_BITS))
+    models = loaded_models(store, generation, config.feature_fingerprint)
+    path = open_store(store).feature_partition_path(
+        config.feature_fingerprint, partition.partition_id
+    )
+    tracks = list(FeaturePartition(path).track_frames())
+    for (facts, track), prediction, code in zip(tracks, predictions, codes, strict=True):
+        alone = encode_track(models, track)
+        assert prediction["track_id"] == code["track_id"] == facts.track_id
+        assert prediction["genre"] == models.genres[alone.genre]
+        np.testing.assert_array_equal(np.float32(code["logits"]), alone.hash_logits)
+        assert code["code"] == logits_to_codes(alone.hash_logits).tobytes()
+        assert prediction["generation"] == code["generation"] == generation
+
+
+def test_a_row_does_not_depend_on_the_partition_it_is_in(store, extracted, config):
+    partition, generation = extracted
+    _, whole = encoded(store, partition, config, generation)
+    half = partition_of(partition.items[2:])
+    extract_partition(store, half, config)
+    _, part = encoded(store, half, config, generation)
+    for all_rows, some_rows in zip(
+        read_encoded(whole, N_BITS), read_encoded(part, N_BITS), strict=True
+    ):
+        assert all_rows.slice(2).to_pylist() == some_rows.to_pylist()
+
+
+def test_what_is_encoded_is_not_to_do_and_encoding_again_changes_nothing(store, extracted, config):
+    partition, generation = extracted
+    fingerprint = config.feature_fingerprint
+    assert partitions_to_encode(store, fingerprint, generation) == ([partition.partition_id], 0)
+    _, folder = encoded(store, partition, config, generation)
+    assert partitions_to_encode(store, fingerprint, generation) == ([], 1)
+    before = digest_tree(folder)
+    encoded(store, partition, config, generation)
+    assert digest_tree(folder) == before
+    assert partitions_to_encode(store, fingerprint, "g-other") == ([partition.partition_id], 0)
+
+
+def test_a_partition_of_failures_only_has_no_rows(
+    store, catalogue, config, partition_below, with_model
+):
+    catalogue.add_text("low/a.wav")
+    partition = partition_below(store, catalogue.root, config)
+    extract_partition(store, partition, config)
+    summary, folder = encoded(store, partition, config, with_model(store))
+    assert summary.n_done == 0
+    assert [len(table) for table in read_encoded(folder, N_BITS)] == [0, 0]
+
+
+def test_a_model_of_other_features_is_refused(store, extracted, config):
+    _, generation = extracted
+    with pytest.raises(FingerprintMismatchError, match="use the configuration it was trained"):
+        encode_partition(store, "any", "0" * 12, generation)

@@ -1,0 +1,186 @@
+"""Extraction of a partition: good tracks, bad tracks, and that it is safe to repeat."""
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from musichash_core.features import extract_features
+from musichash_core.records import partition_of
+from storage.atomic import digest_tree
+from storage.errors import StoreError
+from storage.feature_store import FeaturePartition
+from storage.store import open_store
+from tasks import extract
+from tasks.extract import extract_partition, quarantine_track
+
+
+def open_partition(store, partition, config):
+    layout = open_store(store)
+    return FeaturePartition(
+        layout.feature_partition_path(config.feature_fingerprint, partition.partition_id)
+    )
+
+
+def frames_by_path(store, partition, config):
+    paths = {item.file.track_id: item.file.path for item in partition.items}
+    return {
+        paths[facts.track_id]: np.asarray(track.frames[0 : len(track.frames)])
+        for facts, track in open_partition(store, partition, config).track_frames()
+    }
+
+
+def test_two_good_tracks_and_a_corrupt_one(store, three_tracks, config, partition_below):
+    partition = partition_below(store, three_tracks.root, config)
+    summary = extract_partition(store, partition, config)
+    assert (summary.n_done, summary.n_failed) == (2, 1)
+    assert summary.audio_s == pytest.approx(3.0)
+    assert summary.n_bytes > 0
+    assert summary.peak_memory_bytes > 10_000_000
+    (failure,) = open_partition(store, partition, config).failures().to_pylist()
+    assert failure["code"] == "not-audio"
+    assert failure["path"] == f"{three_tracks.root}/high/c.mp3"
+    assert failure["attempts"] == 1
+    assert failure["stage"] == "extract"
+
+
+def test_the_corrupt_track_changes_no_byte_of_the_others(
+    store, three_tracks, config, partition_below
+):
+    partition = partition_below(store, three_tracks.root, config)
+    extract_partition(store, partition, config)
+    good = partition_of([item for item in partition.items if item.file.path != "high/c.mp3"])
+    extract_partition(store, good, config)
+    with_it = frames_by_path(store, partition, config)
+    without_it = frames_by_path(store, good, config)
+    assert with_it.keys() == without_it.keys() == {"low/a.wav", "high/b.wav"}
+    for path, frames in with_it.items():
+        assert frames.tobytes() == without_it[path].tobytes()
+    facts = open_partition(store, partition, config).facts()
+    assert facts.equals(open_partition(store, good, config).facts())
+
+
+def test_a_track_that_breaks_in_its_middle_leaves_no_frame_behind(
+    store, catalogue, config, partition_below, music_root
+):
+    catalogue.add("low/a.wav", 220)
+    catalogue.add("low/b.wav", 330)
+    damaged = music_root / "electronic/singularity-advanced-simulacra-truncated.ogg"
+    (catalogue.root / "low" / "c.ogg").write_bytes(damaged.read_bytes())
+    partition = partition_below(store, catalogue.root, config)
+    summary = extract_partition(store, partition, config)
+    assert (summary.n_done, summary.n_failed) == (2, 1)
+    for path, frames in frames_by_path(store, partition, config).items():
+        y, _ = soundfile.read(catalogue.root / path, dtype="float32")
+        assert frames.tobytes() == extract_features(y, config.features).tobytes()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "ambient/hyperrogue-hr3-laboratory.flac",
+        "orchestral/ufoai-van-mission.wav",
+        "ambient/naev-automat.aiff",
+    ],
+)
+def test_stored_frames_are_the_features_of_the_decoded_samples(
+    store, config, partition_below, music_root, tmp_path, path
+):
+    """Decoded and resampled at once by soundfile and soxr, without our block reader."""
+    root = tmp_path / "one"
+    root.mkdir()
+    (root / path.split("/")[1]).write_bytes((music_root / path).read_bytes())
+    partition = partition_below(store, root, config)
+    extract_partition(store, partition, config)
+    (stored,) = frames_by_path(store, partition, config).values()
+    y, sr = soundfile.read(music_root / path, dtype="float32", always_2d=True)
+    mono = y.mean(axis=1)
+    if sr != config.features.sr:
+        mono = soxr.resample(mono, sr, config.features.sr, quality="HQ")
+    wanted = extract_features(mono, config.features)
+    assert stored.shape == wanted.shape
+    steps = np.abs(stored.astype(int) - wanted.astype(int))
+    assert steps.max() <= 1  # a stream is resampled in pieces: the last bits may differ
+    assert (steps > 0).mean() < 1e-3
+    (track,) = open_partition(store, partition, config).tracks()
+    assert track.duration_s == pytest.approx(len(y) / sr)
+    assert track.sr == sr
+    # The facts describe the down-mix, before and after resampling alike.
+    assert track.rms_db == pytest.approx(20 * np.log10(np.sqrt((mono**2).mean())), abs=0.05)
+
+
+def test_extracting_again_changes_no_byte(store, three_tracks, config, partition_below):
+    partition = partition_below(store, three_tracks.root, config)
+    first = extract_partition(store, partition, config)
+    folder = open_partition(store, partition, config).folder
+    before = digest_tree(folder), folder.stat().st_ino
+    second = extract_partition(store, partition, config)
+    assert (digest_tree(folder), folder.stat().st_ino) == before
+    assert (second.n_done, second.n_failed) == (first.n_done, first.n_failed)
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".tmp-")]
+
+
+def test_another_store_has_the_same_bytes(store, three_tracks, config, partition_below, tmp_path):
+    from storage.store import create_store
+
+    other = str(create_store(tmp_path / "other").root)
+    partition = partition_below(store, three_tracks.root, config)
+    extract_partition(store, partition, config)
+    extract_partition(other, partition, config)
+    assert digest_tree(open_partition(store, partition, config).folder) == digest_tree(
+        open_partition(other, partition, config).folder
+    )
+
+
+def test_a_file_that_changed_since_the_scan_is_a_failure_that_may_pass(
+    store, catalogue, config, partition_below
+):
+    catalogue.add("low/a.wav", 220)
+    partition = partition_below(store, catalogue.root, config)
+    catalogue.add("low/a.wav", 440, duration_s=2.0)
+    assert extract_partition(store, partition, config).n_failed == 1
+    (failure,) = open_partition(store, partition, config).failures().to_pylist()
+    assert (failure["code"], failure["retryable"]) == ("changed-while-reading", True)
+
+
+def test_a_partition_without_any_good_track_is_finished_too(
+    store, catalogue, config, partition_below
+):
+    catalogue.add_text("low/a.wav")
+    partition = partition_below(store, catalogue.root, config)
+    assert extract_partition(store, partition, config).n_failed == 1
+    assert open_partition(store, partition, config).tracks() == []
+    assert list(open_partition(store, partition, config).track_frames()) == []
+
+
+def test_an_error_of_the_machine_stops_the_partition_and_leaves_nothing(
+    store, three_tracks, config, partition_below, monkeypatch
+):
+    partition = partition_below(store, three_tracks.root, config)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(extract.FeaturePartitionWriter, "finish_track", full)
+    with pytest.raises(OSError, match="No space left"):
+        extract_partition(store, partition, config)
+    root = open_store(store).features_root(config.feature_fingerprint)
+    assert list(root.iterdir()) == []
+
+
+def test_a_quarantined_track_is_a_failure_with_its_attempts(
+    store, catalogue, config, partition_below
+):
+    catalogue.add("low/a.wav", 220)
+    partition = partition_below(store, catalogue.root, config)
+    summary = quarantine_track(store, partition, config, "the worker died")
+    assert (summary.n_done, summary.n_failed) == (0, 1)
+    (failure,) = open_partition(store, partition, config).failures().to_pylist()
+    assert (failure["code"], failure["retryable"]) == ("decoder-crashed", False)
+    assert failure["message"] == "the worker died"
+
+
+def test_a_store_that_is_none_is_refused(tmp_path, three_tracks, store, config, partition_below):
+    partition = partition_below(store, three_tracks.root, config)
+    with pytest.raises(StoreError, match="is not a musichash store"):
+        extract_partition(str(tmp_path / "none"), partition, config)

@@ -1,0 +1,207 @@
+"""Planning: what is new, done, failed or gone, and how the work is cut."""
+
+import itertools
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musichash_core.config import PartitionConfig, PipelineConfig
+from musichash_core.records import SourceFile, WorkItem, partition_of
+from storage.catalogue import Catalogue
+from storage.errors import CatalogueError
+from tasks.extract import extract_partition, quarantine_track
+from tasks.plan import MIN_PARTITION_AUDIO_S, SMALL_RUN_PARTITIONS, make_plan, partition_work
+from tasks.scan import look
+
+OTHER_ROUNDING = 1e-6  # sums of seconds in another order
+
+
+def work(*seconds):
+    return [
+        WorkItem(
+            SourceFile(f"{number:032x}", "/root", f"{number}.ogg", b"%d.ogg" % number, 10, 0),
+            attempts=0,
+            estimated_s=length,
+        )
+        for number, length in enumerate(seconds)
+    ]
+
+
+# --- partitions ---
+
+
+@given(
+    seconds=st.lists(st.floats(1.0, 5000.0), max_size=200),
+    max_tracks=st.integers(1, 40),
+    max_audio_s=st.floats(1.0, 4000.0),
+)
+@settings(max_examples=200, deadline=None)
+def test_every_track_is_in_one_partition_in_order_and_none_is_too_large(
+    seconds, max_tracks, max_audio_s
+):
+    items = work(*seconds)
+    config = PartitionConfig(max_tracks=max_tracks, max_audio_s=max_audio_s)
+    partitions = partition_work(items, config)
+    assert [item for partition in partitions for item in partition.items] == items
+    for partition in partitions:
+        assert 1 <= len(partition.items) <= max_tracks
+        assert len(partition.items) == 1 or partition.estimated_s <= max_audio_s + OTHER_ROUNDING
+    assert partition_work(items, config) == partitions
+    assert len({partition.partition_id for partition in partitions}) == len(partitions)
+
+
+@given(seconds=st.lists(st.floats(1.0, 600.0), min_size=1, max_size=300))
+@settings(deadline=None)
+def test_a_small_run_is_spread_over_workers_in_units_of_a_minute_or_more(seconds):
+    partitions = partition_work(work(*seconds), PartitionConfig(max_tracks=4096))
+    share = sum(seconds) / SMALL_RUN_PARTITIONS
+    target = min(4000.0, max(MIN_PARTITION_AUDIO_S, share))
+    # Two neighbours would not have fitted into one: nothing is cut finer than need be.
+    for one, two in itertools.pairwise(partitions):
+        assert one.estimated_s + two.items[0].estimated_s > target - OTHER_ROUNDING
+
+
+def test_no_work_is_no_partition():
+    assert partition_work([], PartitionConfig()) == ()
+
+
+def test_a_partition_is_named_by_its_tracks_and_their_attempts():
+    items = work(10.0, 20.0)
+    name = partition_of(items).partition_id
+    assert partition_of(items).partition_id == name
+    assert partition_of(items[:1]).partition_id != name
+    assert partition_of([replace(items[0], attempts=1), items[1]]).partition_id != name
+    moved = replace(items[0], file=replace(items[0].file, root="/elsewhere", path="x.ogg"))
+    assert partition_of([moved, items[1]]).partition_id == name
+
+
+# --- what there is to do ---
+
+
+def scan(store, catalogue):
+    return look(store, [str(catalogue.root)]).catalogue
+
+
+def counts(plan):
+    keys = ("seen", "new", "retried", "reused", "kept_failed", "unreadable", "removed")
+    return {key: value for key, value in plan.counts.items() if key in keys and value}
+
+
+def test_a_store_that_does_not_exist_yet_has_everything_to_do(tmp_path, three_tracks, config):
+    plan = make_plan(str(tmp_path / "none"), scan(str(tmp_path / "none"), three_tracks), config)
+    assert counts(plan) == {"seen": 3, "new": 3}
+    assert plan.generation is None
+    assert plan.n_labels == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_tracks_are_planned_in_the_order_of_their_ids(store, three_tracks, config):
+    plan = make_plan(store, scan(store, three_tracks), config)
+    ids = [item.file.track_id for part in plan.partitions for item in part.items]
+    assert ids == sorted(ids)
+
+
+def test_what_is_extracted_is_reused_and_what_failed_for_good_is_left(
+    store, three_tracks, config, partitions_below
+):
+    for partition in partitions_below(store, three_tracks.root, config):
+        extract_partition(store, partition, config)
+    found = scan(store, three_tracks)
+    assert counts(make_plan(store, found, config)) == {"seen": 3, "reused": 2, "kept_failed": 1}
+
+    again = make_plan(store, found, config, retry_failed=True)
+    assert counts(again) == {"seen": 3, "reused": 2, "retried": 1}
+    (item,) = again.partitions[0].items
+    assert item.attempts == 1
+
+
+def test_a_failure_that_may_pass_is_tried_again_by_itself(
+    store, catalogue, config, partitions_below
+):
+    path = catalogue.add("low/a.wav", 220)
+    catalogue.add("low/b.wav", 330)
+    partitions = partitions_below(store, catalogue.root, config)
+    path.rename(path.with_suffix(".away"))
+    for partition in partitions:
+        extract_partition(store, partition, config)
+    path.with_suffix(".away").rename(path)
+    plan = make_plan(store, scan(store, catalogue), config)
+    assert counts(plan) == {"seen": 2, "retried": 1, "reused": 1}
+    for partition in plan.partitions:
+        extract_partition(store, partition, config)
+    assert counts(make_plan(store, scan(store, catalogue), config)) == {"seen": 2, "reused": 2}
+
+
+def test_a_quarantined_track_waits_until_it_is_asked_for(store, catalogue, config, partition_below):
+    catalogue.add("low/a.wav", 220)
+    partition = partition_below(store, catalogue.root, config)
+    quarantine_track(store, partition, config, "it died")
+    found = scan(store, catalogue)
+    assert counts(make_plan(store, found, config)) == {"seen": 1, "kept_failed": 1}
+    assert counts(make_plan(store, found, config, retry_failed=True)) == {"seen": 1, "retried": 1}
+
+
+def test_other_feature_settings_have_everything_to_do(
+    store, three_tracks, config, partitions_below
+):
+    for partition in partitions_below(store, three_tracks.root, config):
+        extract_partition(store, partition, config)
+    other = PipelineConfig(features={"n_mels": 40})
+    assert counts(make_plan(store, scan(store, three_tracks), other)) == {"seen": 3, "new": 3}
+
+
+def test_a_moved_or_copied_file_is_no_work_and_changed_bytes_are(
+    store, catalogue, config, partitions_below
+):
+    path = catalogue.add("low/a.wav", 220)
+    for partition in partitions_below(store, catalogue.root, config):
+        extract_partition(store, partition, config)
+    path.rename(catalogue.root / "moved.wav")
+    (catalogue.root / "copy.wav").write_bytes((catalogue.root / "moved.wav").read_bytes())
+    plan = make_plan(store, scan(store, catalogue), config)
+    assert counts(plan) == {"seen": 1, "reused": 1}
+    assert plan.n_duplicates == 1
+    catalogue.add("moved.wav", 440)
+    plan = make_plan(store, scan(store, catalogue), config)
+    assert counts(plan) == {"seen": 2, "reused": 1, "new": 1}
+
+
+def test_a_removed_track_is_counted_once_published(publish_all, catalogue, config):
+    catalogue.add("low/a.wav", 220)
+    gone = catalogue.add("low/b.wav", 330)
+    published = publish_all(catalogue.root)
+    gone.unlink()
+    plan = make_plan(published.store, scan(published.store, catalogue), config)
+    assert counts(plan) == {"seen": 2, "reused": 1, "removed": 1}
+    assert plan.generation == published.generation
+
+
+def test_a_catalogue_that_shrank_too_much_is_refused(publish_all, catalogue, config):
+    paths = [catalogue.add(f"low/{hz}.wav", hz) for hz in (220, 330, 440)]
+    published = publish_all(catalogue.root)
+    for path in paths[1:]:
+        path.unlink()
+    found = scan(published.store, catalogue)
+    with pytest.raises(CatalogueError, match=r"finds 1 of the 3 published tracks.*--allow-shrink"):
+        make_plan(published.store, found, config)
+    plan = make_plan(published.store, found, config, allow_shrink=True)
+    assert counts(plan) == {"seen": 3, "reused": 1, "removed": 2}
+
+
+def test_a_file_that_cannot_be_read_is_seen(store, catalogue, config, ordinary_user):
+    catalogue.add("low/a.wav", 220)
+    catalogue.add("low/b.wav", 330).chmod(0)
+    with ordinary_user():
+        found = scan(store, catalogue)
+    assert isinstance(found, Catalogue)
+    assert counts(make_plan(store, found, config)) == {"seen": 2, "new": 1, "unreadable": 1}
+
+
+def test_estimates_are_of_audio_not_of_bytes(store, catalogue, config):
+    catalogue.add("low/a.wav", 220, duration_s=4.0, sr=44_100)
+    plan = make_plan(store, scan(store, catalogue), config)
+    assert plan.estimated_s == pytest.approx(4.0, rel=0.6)
+    assert os.stat(catalogue.root / "low/a.wav").st_size > 300_000  # noqa: PTH116
