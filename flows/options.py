@@ -43,7 +43,11 @@ WorkerMemoryOption = Annotated[
 ]
 SchedulerOption = Annotated[
     str | None,
-    typer.Option("--scheduler", help="Address of a running Dask scheduler to use instead."),
+    typer.Option(
+        "--scheduler",
+        envvar="DASK_SCHEDULER_ADDRESS",
+        help="Address of a running Dask scheduler to use instead.",
+    ),
 ]
 RetryOption = Annotated[
     bool, typer.Option("--retry-failed", help="Try tracks again that failed for good before.")

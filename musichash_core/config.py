@@ -17,7 +17,6 @@ from musichash_core.feature_config import FEATURE_FORMAT, FeatureConfig
 from musichash_core.identity import fingerprint_of
 from musichash_core.model_config import ModelConfig
 
-
 FrontEndName = Literal["auto", "numba", "torch"]
 
 

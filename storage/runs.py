@@ -58,7 +58,7 @@ def start_run(layout: StoreLayout) -> RunRecord:
 def finish_run(layout: StoreLayout, record: RunRecord, *, state: str) -> RunRecord:
     """Close a run in the ledger."""
     started = datetime.fromisoformat(record.started)
-    wall_s = (datetime.now(UTC) - started).total_seconds()
+    wall_s = max(0.0, (datetime.now(UTC) - started).total_seconds())  # clocks are set back
     closed = replace(record, finished=_now(), state=state, wall_s=round(wall_s, 3))
     write_json(layout.run_path(record.run_id), asdict(closed))
     return closed

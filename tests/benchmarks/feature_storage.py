@@ -1,9 +1,10 @@
-"""Compare ways to store features: bytes per hour, write and read rates, effect on predictions and codes.
+"""Compare ways to store features: bytes per hour, rates, effect on predictions and codes.
 
     python tests/benchmarks/feature_storage.py demo/store
 
-Takes the tracks of a store made by ``musichash demo``, extracts them again without rounding, and writes
-each form with the chunks, shards and checksums of `storage.feature_store`. Prints one JSON object.
+Takes the tracks of a store made by ``musichash demo``, extracts them again without rounding, and
+writes each form with the chunks, shards and checksums of `storage.feature_store`. Prints one JSON
+object.
 """
 
 import json
@@ -49,7 +50,9 @@ def main(root: str, n_tracks: int = 40) -> dict[str, object]:
         )
         for name, kind in FORMS.items()
     }
-    models = load_models(layout, snapshot.generation, feature_fingerprint=config.feature_fingerprint)
+    models = load_models(
+        layout, snapshot.generation, feature_fingerprint=config.feature_fingerprint
+    )
     return {
         "tracks": len(rows),
         "audio_hours": round(hours, 3),

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/pipeline_overhead.py MUSIC_FOLDER [MAX_TRACKS]
 
-Extracts the same files three times: in a plain loop, through Dask and Zarr with one worker, and with two.
-Start-up of the workers is left out. CPU time counts this process (with the scheduler in it) and the
-workers. Prints one JSON object.
+Extracts the same files three times: in a plain loop, through Dask and Zarr with one worker, and
+with two. Start-up of the workers is left out. CPU time counts this process (with the scheduler in
+it) and the workers. Prints one JSON object.
 """
 
 import json
@@ -34,7 +34,6 @@ def main(folder: str, max_tracks: int = 200) -> dict[str, object]:
     warm_kernels(config.features)
     plain_cpu_s, audio_s = plain_loop(files, config)
     one, two = (through_pipeline(catalogue, config, n_workers) for n_workers in (1, 2))
-    print(one, two)
     return {
         "tracks": len(files),
         "audio_hours": round(audio_s / 3600, 2),
@@ -76,7 +75,13 @@ def through_pipeline(catalogue, config, n_workers):
             wall_s, own = time.perf_counter() - clock, time.process_time() - own
             spent = sum(workers.client.run(time.process_time).values()) - before
     peak_mb = max(summary.peak_memory_bytes for summary in done) / 1e6
-    return {"cpu_s": own + spent, "own_s": own, "task_s": sum(s.cpu_s for s in done), "wall_s": wall_s, "peak_mb": peak_mb}
+    return {
+        "cpu_s": own + spent,
+        "own_s": own,
+        "task_s": sum(s.cpu_s for s in done),
+        "wall_s": wall_s,
+        "peak_mb": peak_mb,
+    }
 
 
 if __name__ == "__main__":

@@ -75,7 +75,10 @@ def test_the_known_keys_of_the_place_are_listed():
     [
         ("[features]\nn_mels = 4", "features.n_mels = 4: input should be greater than or equal"),
         ("max_failed_share = 1.5", "max_failed_share = 1.5: input should be less than or equal"),
-        ('[decode]\nmax_channels = "many"', "decode.max_channels = 'many': input should be a valid"),
+        (
+            '[decode]\nmax_channels = "many"',
+            "decode.max_channels = 'many': input should be",
+        ),
         ("[decode]\nmax_duration_s = inf", "decode.max_duration_s = inf: input should be a finite"),
         ("[decode]\nmax_duration_s = nan", "decode.max_duration_s = nan: input should be a finite"),
         ("features = 3", "features = 3: input should be a valid"),
@@ -112,7 +115,7 @@ def test_all_mistakes_are_named_at_once():
     [
         (b"features = [", "is not valid TOML"),
         (b"a = 1\na = 2", "is not valid TOML"),
-        (b"title = \"caf\xe9\"", "cannot be read"),
+        (b'title = "caf\xe9"', "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path, content, message):

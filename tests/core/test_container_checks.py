@@ -39,8 +39,13 @@ def wav(size, *, chunks=b""):
 
 
 def aiff(size):
-    return b"FORM\0\0\0\0AIFF" + b"COMM" + struct.pack(">I", 18) + bytes(18) + b"SSND" + (
-        struct.pack(">I", size) + AUDIO
+    return (
+        b"FORM\0\0\0\0AIFF"
+        + b"COMM"
+        + struct.pack(">I", 18)
+        + bytes(18)
+        + b"SSND"
+        + (struct.pack(">I", size) + AUDIO)
     )
 
 
@@ -104,7 +109,7 @@ def test_the_lengths_that_writers_to_a_pipe_leave_say_nothing(check, content, co
 def test_chunks_before_the_audio_are_passed_with_their_padding(check):
     odd = b"LIST" + struct.pack("<I", 5) + bytes(6)
     assert check(wav(len(AUDIO), chunks=odd), "wav") == ()
-    with pytest.raises(DecodeError, match="truncated|would end"):
+    with pytest.raises(DecodeError, match="its audio would end at"):
         check(wav(len(AUDIO) + 1, chunks=odd), "wav")
 
 

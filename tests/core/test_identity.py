@@ -25,7 +25,9 @@ def test_track_id_depends_on_the_bytes_not_on_the_blocks(blocks):
 def test_track_id_is_what_b2sum_prints(tmp_path):
     path = tmp_path / "track"
     path.write_bytes(bytes(range(256)) * 100)
-    printed = subprocess.run(["b2sum", "-l", "128", path], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        ["b2sum", "-l", "128", path], capture_output=True, text=True, check=True
+    )
     assert printed.stdout.split()[0] == track_id_of([path.read_bytes()])
 
 

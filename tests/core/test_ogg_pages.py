@@ -89,8 +89,8 @@ def test_tags_behind_the_stream_are_harmless(check):
 
 def test_a_stream_joined_on_is_left_alone(check):
     other = [page(0, flags=FIRST, serial=8), b"OggS and then damage" * 3]
-    assert check(b"".join(STREAM + other)) == ()
-    assert check(b"".join(STREAM + [b"junk"] + STREAM)) == ()
+    assert check(b"".join([*STREAM, *other])) == ()
+    assert check(b"".join([*STREAM, b"junk", *STREAM])) == ()
 
 
 def test_pages_of_a_second_stream_in_between_are_passed_by(check):

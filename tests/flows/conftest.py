@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -250,18 +251,20 @@ def musichash(monkeypatch, capfd):
 
 @pytest.fixture
 def start_musichash(tmp_path):
-    """Start the installed command as a process of its own; gives the process."""
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    """Start the installed command as a process of its own, in a session of its own."""
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = plain | {"PREFECT_HOME": str(tmp_path / "prefect"), "COLUMNS": "200"}
     started = []
 
-    def start(*arguments, **more):
+    def start(*arguments):
         process = subprocess.Popen(
             [str(COMMAND), *map(str, arguments)],
             cwd=tmp_path,
-            env=environment | more,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         started.append(process)
         return process
@@ -270,4 +273,24 @@ def start_musichash(tmp_path):
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+            process.communicate()
+
+
+def _living_processes(session):
+    found = subprocess.run(
+        ["ps", "-o", "args=", "-s", str(session)], capture_output=True, text=True, check=False
+    )
+    return [line for line in found.stdout.splitlines() if "<defunct>" not in line]
+
+
+@pytest.fixture
+def processes_left():
+    """Give the processes of a session that still live after a while, by their command lines."""
+
+    def left(session, patience_s=30):
+        deadline = time.monotonic() + patience_s
+        while (living := _living_processes(session)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return living
+
+    return left

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 POISON = 5
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_workers():
     with Workers(ClusterSettings(n_workers=2)) as workers:
         yield workers

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -100,15 +99,7 @@ def test_killed_at_every_stage_the_same_command_ends_with_the_same_snapshot(
     assert store_status(str(store))["digest"] == store_status(str(undisturbed))["digest"]
 
 
-def processes_in_session(session):
-    """Command lines of the living processes of a session."""
-    found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "-s", str(session)], capture_output=True, text=True, check=False
-    )
-    return [line for line in found.stdout.splitlines() if "<defunct>" not in line]
-
-
-def test_a_killed_run_leaves_no_process_behind(tiny_config_path, sample, tmp_path):
+def test_a_killed_run_leaves_no_process_behind(tiny_config_path, sample, processes_left, tmp_path):
     catalogue, store = tmp_path / "catalogue", tmp_path / "store"
     sample.copy(sample.first_night, catalogue)
     arguments = ["run", "--catalogue", catalogue, "--store", store, "--workers", 2]
@@ -125,7 +116,4 @@ def test_a_killed_run_leaves_no_process_behind(tiny_config_path, sample, tmp_pat
             start_new_session=True,
         )
         assert process.wait(PATIENCE_S) == -signal.SIGKILL, (tmp_path / "log").read_text()
-    deadline = time.monotonic() + 30
-    while (left := processes_in_session(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert left == []
+    assert processes_left(process.pid) == []

@@ -205,7 +205,7 @@ def _publish_small_snapshot(root):
         index=index.path,
         index_info=info.path,
         counts={"tracks": len(tables.tracks), "codes": len(tables.codes)},
-        files=tuple([*parts.values(), index, info, *receipts]),
+        files=(*parts.values(), index, info, *receipts),
     )
     publish_snapshot(layout, replace(snapshot, digest=content_digest(snapshot)))
 

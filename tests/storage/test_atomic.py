@@ -39,7 +39,7 @@ def events(monkeypatch):
     fsync, rename, replace, link = os.fsync, os.rename, os.replace, os.link
 
     def on_fsync(descriptor):
-        seen.append(("fsync", os.readlink(f"/proc/self/fd/{descriptor}")))
+        seen.append(("fsync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
         fsync(descriptor)
 
     def on_move(move):
@@ -217,9 +217,7 @@ def test_a_writer_whose_folder_is_swept_away_publishes_nothing(tmp_path):
         with staged_directory(tmp_path / "final", proof="receipt.json") as folder:
             (folder / "data").touch()
             sweep_leftovers(tmp_path)
-            write_receipt(
-                folder, kind="x", partition_id="p", fingerprint="f", n_done=0, n_failed=0
-            )
+            write_receipt(folder, kind="x", partition_id="p", fingerprint="f", n_done=0, n_failed=0)
 
     with pytest.raises(FileNotFoundError):
         write()

@@ -161,9 +161,7 @@ def test_frames_of_another_shape_or_type_are_refused(tmp_path, helpers):
 
 
 @pytest.mark.parametrize(("first_frame", "n_frames"), [(0, 9), (0, 11), (1, 10)])
-def test_a_track_that_is_not_what_was_appended_is_refused(
-    tmp_path, helpers, first_frame, n_frames
-):
+def test_a_track_that_is_not_what_was_appended_is_refused(tmp_path, helpers, first_frame, n_frames):
     def write():
         with FeaturePartitionWriter(tmp_path / "p", fingerprint="f", n_mels=8) as writer:
             writer.append_frames(helpers.random_frames(10))
@@ -221,9 +219,7 @@ def test_a_kill_at_any_operation_leaves_a_whole_partition_or_a_left_over(kill_po
 
 def test_of_two_writers_of_one_partition_the_first_stays(tmp_path, helpers):
     frames = helpers.random_frames(50)
-    with FeaturePartitionWriter(
-        tmp_path / "p", fingerprint=helpers.features, n_mels=8
-    ) as second:
+    with FeaturePartitionWriter(tmp_path / "p", fingerprint=helpers.features, n_mels=8) as second:
         second.append_frames(frames)
         second.finish_track(helpers.stored_track(1, 0, 50))
         helpers.write_partition(tmp_path / "p", {1: frames})

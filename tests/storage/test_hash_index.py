@@ -43,7 +43,7 @@ def code_sets(draw):
     return np.array(codes, np.uint8), np.array(query, np.uint8), draw(st.integers(1, 40))
 
 
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(code_sets())
 def test_candidates_are_the_nearest_and_all_that_tie_with_the_last(case):
     codes, query, k = case
@@ -99,7 +99,7 @@ def test_ties_are_ranked_by_the_bits_the_query_is_sure_of_then_by_row():
     assert rank(candidates, query, codes, 2).rows.tolist() == [5, 3]
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_ranking_does_not_depend_on_the_order_of_candidates(seed):
     rng = np.random.default_rng(seed)

@@ -24,14 +24,19 @@ def labels(tmp_path):
 @pytest.fixture
 def files(helpers):
     return [
-        helpers.source_file(number, path=path) for number, path in enumerate(["rock/a.ogg", "b.ogg"])
+        helpers.source_file(number, path=path)
+        for number, path in enumerate(["rock/a.ogg", "b.ogg"])
     ]
 
 
 def test_the_first_folder_is_the_label(helpers):
     paths = ["rock/queen/a.ogg", "rock/b.ogg", "c.ogg"]
     rows = labels_from_folders(helpers.source_file(0, path=path) for path in paths)
-    assert [(row.label, row.group) for row in rows] == [("rock", None), ("rock", None), (None, None)]
+    assert [(row.label, row.group) for row in rows] == [
+        ("rock", None),
+        ("rock", None),
+        (None, None),
+    ]
 
 
 def test_labels_and_groups_are_taken_from_the_file(labels, files):

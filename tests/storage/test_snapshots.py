@@ -1,7 +1,6 @@
 """Publishing: readers see one whole snapshot, the old one or the new, whatever happens."""
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -156,8 +155,7 @@ def test_a_kill_at_any_operation_leaves_the_old_snapshot_or_the_new(kill_points)
         with writing(layout):
             number = publish_snapshot(layout, snapshot_of("again"))
         assert require_snapshot(layout) == replace(snapshot_of("again"), number=number)
-        assert not [name for name in os.listdir(layout.root) if name.startswith(".tmp-")]
-        assert all(name.endswith(".json") for name in os.listdir(layout.snapshots_root))
+        assert not list(layout.root.rglob(".tmp-*"))
 
 
 def test_the_manifest_is_durable_before_the_pointer_names_it(layout, monkeypatch):
@@ -207,10 +205,9 @@ def test_every_changed_byte_of_a_manifest_is_noticed(layout):
     path = layout.snapshot_path(1)
     whole = path.read_bytes()
     for at in range(len(whole)):
-        for flip in (1, 0x10):
-            path.write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
-            with pytest.raises((DamagedArtefactError, FormatVersionError)):
-                read_snapshot(layout, 1)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        with pytest.raises((DamagedArtefactError, FormatVersionError)):
+            read_snapshot(layout, 1)
 
 
 def test_a_manifest_under_another_number_is_refused(layout):

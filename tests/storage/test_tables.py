@@ -179,7 +179,7 @@ def test_an_empty_value_in_a_required_column_is_refused(tmp_path):
 
 def test_a_row_without_a_column_is_refused():
     with pytest.raises(KeyError, match="attempts"):
-        table_of([{name: "" for name in FAILURES.names[:-1]}], FAILURES)
+        table_of([dict.fromkeys(FAILURES.names[:-1], "")], FAILURES)
 
 
 def test_a_part_is_named_by_its_content_and_written_again_the_same(layout):

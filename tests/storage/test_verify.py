@@ -44,11 +44,11 @@ def verify(layout):
 
 
 def is_noticed(layout, path):
-    """Whether a change is found; a file that verification needs itself raises."""
+    """Whether a change is found; one in a file that leads to the snapshot is an error."""
     try:
         findings, _, _ = verify(layout)
-    except StoreError as error:
-        return str(path) in str(error)
+    except StoreError:
+        return path.parent in {layout.root, layout.snapshots_root}
     return any(finding.path == layout.relative(path) for finding in findings)
 
 
@@ -87,7 +87,9 @@ def test_a_flipped_bit_is_found_in_every_kind_of_file(published, kind):
     for path in paths:
         whole = path.read_bytes()
         for at in {0, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(6))}:
-            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
+            path.write_bytes(
+                whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :]
+            )
             assert is_noticed(published, path), (path, at)
         path.write_bytes(whole)
     assert verify(published)[0] == []
@@ -102,10 +104,11 @@ def test_a_missing_file_is_found_in_every_kind(published, kind):
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("kind", sorted(kind for kind in KINDS if "/" in kind))
+BESIDE_ANYTHING = {"snapshots/*.json", "CURRENT", "musichash-store.json"}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS - BESIDE_ANYTHING))
 def test_an_extra_file_beside_any_other_is_found(published, kind):
-    if kind.startswith("snapshots"):
-        pytest.skip("other manifests belong to other snapshots")
     for path in sorted(published.root.glob(kind)):
         extra = path.with_name("added.txt")
         extra.write_bytes(b"")
