@@ -124,6 +124,7 @@ class ArtifactReporter(Reporter):
         """Begin a stage of `total` units."""
         from prefect.artifacts import create_progress_artifact
 
+        self._update()  # of a part of a stage that ends where the next part begins
         self._done = self._failed = 0
         self._total, self._unit = total, unit
         self._started = self._updated = time.monotonic()

@@ -44,6 +44,9 @@ SYSTEM_ERROR = 2
 UNIMPLEMENTED_ERROR = 18
 """libsndfile's number for a known container with a coding that it does not have."""
 
+NO_MPEG_FRAME = "no frame of MPEG audio is found"
+"""libsndfile says "file does not exist or is not a regular file" then, which misleads."""
+
 MAX_SANE_SAMPLE = 1e4
 """Float files may exceed 1; a sample beyond +80 dBFS is damage, not music."""
 
@@ -267,9 +270,8 @@ class AudioStream:
                 SYSTEM_ERROR: "read-error",
                 UNIMPLEMENTED_ERROR: "unsupported-format",
             }.get(error.code, "damaged")
-            raise DecodeError(
-                code, f"the {container} header cannot be read: {error.error_string}"
-            ) from error
+            reason = NO_MPEG_FRAME if container == "mp3" else error.error_string
+            raise DecodeError(code, f"the {container} header cannot be read: {reason}") from error
         except (RuntimeError, ValueError, TypeError) as error:
             raise DecodeError(
                 "damaged", f"the {container} header cannot be read: {error}"

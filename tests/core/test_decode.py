@@ -298,7 +298,7 @@ FOREIGN = [
     (id3(5000) + b"\xff\xf1\x50\x80" + bytes(500), "unsupported-format", "aac-adts"),
     (b"RIFF\x24\0\0\0WAVEfmt " + bytes(10), "damaged", "wav header"),
     (b"fLaC" + b"\xaa" * 500, "damaged", "flac header"),
-    (b"\xff\xfb\x90\0" + b"\x55" * 5000, "damaged", "mp3 header"),
+    (b"\xff\xfb\x90\0" + b"\x55" * 5000, "damaged", "no frame of MPEG audio"),
 ]
 
 

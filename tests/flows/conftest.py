@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -249,11 +251,17 @@ def musichash(monkeypatch, capfd):
     return run
 
 
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory):
+    """The folder of an embedded server's data base: it takes seconds to make."""
+    return tmp_path_factory.mktemp("prefect")
+
+
 @pytest.fixture
-def start_musichash(tmp_path):
+def start_musichash(tmp_path, prefect_home):
     """Start the installed command as a process of its own, in a session of its own."""
     plain = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
-    environment = plain | {"PREFECT_HOME": str(tmp_path / "prefect"), "COLUMNS": "200"}
+    environment = plain | {"PREFECT_HOME": str(prefect_home), "COLUMNS": "200"}
     started = []
 
     def start(*arguments):
@@ -278,19 +286,24 @@ def start_musichash(tmp_path):
 
 def _living_processes(session):
     found = subprocess.run(
-        ["ps", "-o", "args=", "-s", str(session)], capture_output=True, text=True, check=False
+        ["ps", "-o", "pid=,args=", "-s", str(session)], capture_output=True, text=True, check=False
     )
-    return [line for line in found.stdout.splitlines() if "<defunct>" not in line]
+    return [line.strip() for line in found.stdout.splitlines() if "<defunct>" not in line]
 
 
 @pytest.fixture
 def processes_left():
-    """Give the processes of a session that still live after a while, by their command lines."""
+    """Give the processes of a session that still live after a while; they are ended at last."""
+    found = []
 
     def left(session, patience_s=30):
         deadline = time.monotonic() + patience_s
         while (living := _living_processes(session)) and time.monotonic() < deadline:
             time.sleep(0.2)
+        found.extend(living)
         return living
 
-    return left
+    yield left
+    for line in found:
+        with suppress(ProcessLookupError):
+            os.kill(int(line.split()[0]), signal.SIGKILL)

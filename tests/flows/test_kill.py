@@ -99,7 +99,9 @@ def test_killed_at_every_stage_the_same_command_ends_with_the_same_snapshot(
     assert store_status(str(store))["digest"] == store_status(str(undisturbed))["digest"]
 
 
-def test_a_killed_run_leaves_no_process_behind(tiny_config_path, sample, processes_left, tmp_path):
+def test_a_killed_run_leaves_no_process_behind(
+    tiny_config_path, sample, processes_left, prefect_home, tmp_path
+):
     catalogue, store = tmp_path / "catalogue", tmp_path / "store"
     sample.copy(sample.first_night, catalogue)
     arguments = ["run", "--catalogue", catalogue, "--store", store, "--workers", 2]
@@ -110,7 +112,7 @@ def test_a_killed_run_leaves_no_process_behind(tiny_config_path, sample, process
         process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, "extract", *map(str, arguments)],
             cwd=tmp_path,
-            env=environment | {"PREFECT_HOME": str(tmp_path / "prefect")},
+            env=environment | {"PREFECT_HOME": str(prefect_home)},
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -59,4 +59,5 @@ def test_excerpts_find_their_tracks_among_the_first_results(demo_store, sample, 
         same = {path, *sample.duplicates} if path in sample.duplicates else {path}
         if not same & set(found):
             missed[path] = found
+    print(f"{len(paths) - len(missed)} of {len(paths)} excerpts found among the first")
     assert len(missed) <= (1 - MIN_FOUND_SHARE) * len(paths), missed

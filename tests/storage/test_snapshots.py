@@ -139,7 +139,7 @@ def test_a_reader_beside_a_publisher_always_sees_a_whole_snapshot(layout):
         publish_snapshot(layout, snapshot_of(f"g-{number}"))
     printed, _ = reader.communicate(timeout=60)
     assert reader.returncode == 0
-    assert int(printed) > 1
+    assert int(printed) >= 1  # how many it saw is up to the scheduler
 
 
 # --- interruption --------------------------------------------------------------------------------
