@@ -10,6 +10,7 @@ import typer
 
 from flows import commands_ask, commands_bench, commands_run
 from flows.environment import prepare_environment
+from flows.progress import giving_terminal_back
 from musichash_core.errors import MusicHashError
 
 EXIT_FAILED = 1
@@ -34,7 +35,8 @@ def main() -> None:
     """Run the command line; turn every error on purpose into one sentence and an exit code."""
     prepare_environment(quiet=True)
     try:
-        app()
+        with giving_terminal_back():
+            app()
     except MusicHashError as error:
         _complain(str(error))
         sys.exit(EXIT_USAGE if error.is_wrong_input else EXIT_FAILED)

@@ -217,8 +217,8 @@ class Workers:
                 outcome = error
             except CancelledError as error:
                 raise SchedulerError(
-                    f"the Dask scheduler at {client.scheduler.address} is gone; what was finished "
-                    "is kept: start the scheduler again, or name another one, and run again"
+                    f"the Dask scheduler ({self._settings.scheduler or 'embedded'}) is gone; what "
+                    "was finished is kept: start it again, or name another one, and run again"
                 ) from error
             future.release()
             if isinstance(outcome, KilledWorker) and tries_left:

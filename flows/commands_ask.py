@@ -59,7 +59,9 @@ def search(
         write_json(answer.as_dict())
         return
     table = Table(
-        title=f"Nearest to {answer.query} among {answer.n_codes} tracks ({answer.n_bits} bits)",
+        title=Text(
+            f"Nearest to {answer.query} among {answer.n_codes} tracks ({answer.n_bits} bits)"
+        ),
         title_justify="left",
         box=SIMPLE_HEAD,
     )
@@ -91,16 +93,17 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
         return
     console = console_for(as_json=False)
     if found["snapshot"] is None:
-        console.print(f"{found['store']}: nothing published yet", highlight=False)
+        console.print(Text(f"{found['store']}: nothing published yet"))
     else:
         counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
         console.print(
-            f"{found['store']}: snapshot {found['snapshot']}, model {found['generation']}; "
-            f"{counts}",
-            highlight=False,
+            Text(
+                f"{found['store']}: snapshot {found['snapshot']}, model {found['generation']}; "
+                f"{counts}"
+            )
         )
         for name, paths in found["tables"].items():
-            console.print(f"  {name:<12} {' '.join(paths)}", highlight=False)
+            console.print(Text(f"  {name:<12} {' '.join(paths)}"))
     console.print(_runs_table(found["runs"]))
 
 

@@ -1,7 +1,7 @@
 """How a run tells where it is: bars on a terminal, artifacts in the Prefect UI, or both.
 
 Stages report to the reporter in force, see `reporting`. Public: `Reporter`, `RichReporter`,
-`ArtifactReporter`, `Reporters`, `reporting`, `current_reporter`.
+`ArtifactReporter`, `Reporters`, `reporting`, `current_reporter`, `giving_terminal_back`.
 """
 
 import time
@@ -52,6 +52,21 @@ class _RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
 
 
+_bars: set[Progress] = set()
+"""Bars on the terminal now."""
+
+
+@contextmanager
+def giving_terminal_back() -> Iterator[None]:
+    """Take every bar off the terminal at the end, also when an error cuts a stage off."""
+    try:
+        yield
+    finally:
+        for bar in _bars:
+            bar.stop()
+        _bars.clear()
+
+
 class RichReporter(Reporter):
     """Bars with rate and time left on a terminal; plain lines where there is none.
 
@@ -87,6 +102,7 @@ class RichReporter(Reporter):
             transient=True,
         )
         self._bar = self._progress.add_task(stage, total=total, failed="")
+        _bars.add(self._progress)
         self._progress.start()
 
     def advance(self, stage: str, done: int, failed: int = 0) -> None:
@@ -104,6 +120,7 @@ class RichReporter(Reporter):
     def _stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()
+            _bars.discard(self._progress)
             self._progress = None
 
     def say(self, sentence: str) -> None:

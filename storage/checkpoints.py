@@ -106,7 +106,7 @@ def load_models(layout: StoreLayout, generation: str, *, feature_fingerprint: st
         raise FingerprintMismatchError(
             f"the model {generation} reads features {card['feature_fingerprint']}, the "
             f"configuration makes {feature_fingerprint}; use the configuration it was trained "
-            "with, or train a new model with 'musichash train --retrain'"
+            "with, or train a new model with 'musichash train'"
         )
     try:
         config = ModelConfig.model_validate_json(json.dumps(card["config"]))
@@ -120,7 +120,7 @@ def load_models(layout: StoreLayout, generation: str, *, feature_fingerprint: st
     except (ValidationError, ParameterError) as error:
         raise FormatVersionError(
             f"the model {generation} was trained by another version of musichash ({error}); use "
-            "that one, or train a new model with 'musichash train --retrain'"
+            "that one, or train a new model with 'musichash train'"
         ) from error
 
 

@@ -21,7 +21,7 @@ def read_model_card(layout: StoreLayout, generation: str) -> dict[str, Any]:
     except ArtefactMissingError as error:
         raise ArtefactMissingError(
             f"the store {layout.root} has no model {generation} ({path} is missing); restore it "
-            "from a backup, or train a new one with 'musichash train --retrain'"
+            "from a backup, or train a new one with 'musichash train'"
         ) from error
     if card.get("format") != MODEL_FORMAT:
         raise FormatVersionError(

@@ -85,12 +85,13 @@ def publish(
     removed = published_track_ids(layout) - set(tables.tracks["track_id"].to_pylist())
     record = _account(record, tables, n_done=n_done, n_reused=n_reused, n_removed=len(removed))
     _check_failed_share(record, config.max_failed_share, tables.failures)
-    snapshot = _assemble(layout, config, generation, tables, record)
+    snapshot = _assemble(layout, config, generation, tables)
     current = current_snapshot(layout)
     if current is not None and _is_unchanged(current, snapshot):
         return Published(current, is_new=False, record=replace(record, snapshot=current.number))
-    number = publish_snapshot(layout, snapshot)
-    published = replace(snapshot, number=number)
+    complete = _with_runs(layout, snapshot, record)
+    number = publish_snapshot(layout, complete)
+    published = replace(complete, number=number)
     return Published(published, is_new=True, record=replace(record, snapshot=number))
 
 
@@ -146,11 +147,8 @@ def _is_unchanged(current: Snapshot, following: Snapshot) -> bool:
 
     Equal digests are not enough: partitions made anew under other names hold the same tracks.
     """
-    held, wanted = (
-        {entry for entry in snapshot.files if entry.path not in snapshot.tables["runs"]}
-        for snapshot in (current, following)
-    )
-    return current.digest == following.digest and held == wanted
+    held = {entry for entry in current.files if entry.path not in current.tables["runs"]}
+    return current.digest == following.digest and held == set(following.files)
 
 
 def _assemble(
@@ -158,16 +156,13 @@ def _assemble(
     config: PipelineConfig,
     generation: str,
     tables: LiveTables,
-    record: RunRecord,
 ) -> Snapshot:
-    """Write every file of the next snapshot and list them."""
-    earlier = [entry for entry in read_runs(layout) if entry.run_id != record.run_id]
+    """Write every file of the next snapshot but the runs table, and list them."""
     parts = {
         "tracks": write_part(layout, "tracks", tables.tracks),
         "predictions": write_part(layout, "predictions", tables.predictions),
         "codes": write_part(layout, "codes", tables.codes),
         "failures": write_part(layout, "failures", tables.failures),
-        "runs": write_part(layout, "runs", table_of(run_rows([*earlier, closed(record)]), RUNS)),
     }
     index, info = write_index(
         layout,
@@ -204,3 +199,14 @@ def _assemble(
         files=tuple(sorted(files, key=lambda entry: entry.path)),
     )
     return replace(snapshot, digest=content_digest(snapshot))
+
+
+def _with_runs(layout: StoreLayout, snapshot: Snapshot, record: RunRecord) -> Snapshot:
+    """Add the runs table, which differs after every run and has no part in the digest."""
+    earlier = [entry for entry in read_runs(layout) if entry.run_id != record.run_id]
+    part = write_part(layout, "runs", table_of(run_rows([*earlier, closed(record)]), RUNS))
+    return replace(
+        snapshot,
+        tables=snapshot.tables | {"runs": [part.path]},
+        files=tuple(sorted((*snapshot.files, part), key=lambda entry: entry.path)),
+    )

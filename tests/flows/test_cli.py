@@ -1,6 +1,7 @@
 """The command line as an operator meets it: help, bad input, JSON, exit codes."""
 
 import json
+import os
 import re
 import shutil
 
@@ -294,16 +295,22 @@ def test_features_that_the_model_does_not_read_are_refused_before_any_work(
 def test_files_that_are_not_audio_are_rows_and_too_many_publish_nothing(
     musichash, prefect_server, tones, tiny_config_path, tmp_path
 ):
-    store = tmp_path / "store"
-    (tones / "hum" / "page.mp3").write_text("<html>not found</html>")
+    store = tmp_path / "store [old]"  # brackets mean something to the library that prints
+    (tones / "hum" / "2.wav").rename(os.fsencode(tones / "hum") + b"/caf\xe9.wav")
+    (tones / "hum" / "[live] page.mp3").write_text("<html>not found</html>")
     arguments = ["run", "--catalogue", tones, "--store", store, "--config", tiny_config_path]
     spoken = musichash(*arguments, "--workers", 1)
     assert spoken.code == 3, spoken.err
     assert "done with 1 failure(s): 'musichash failures'" in spoken.out
     (row,) = json.loads(musichash("failures", "--store", store, "--json").out)
     assert row["code"] == "not-audio"
-    assert row["path"] == f"{tones}/hum/page.mp3"
+    assert row["path"] == f"{tones}/hum/[live] page.mp3"
     assert row["remedy"]
+    assert "/hum/[live] page.mp3: the content" in musichash("failures", "--store", store).out
+    assert f"{store}: snapshot 1" in musichash("status", "--store", store).out
+    spoken = musichash("search", "--store", store, "--track", "hum/caf\\xe9.wav")
+    assert spoken.code == 0, spoken.err
+    assert "Nearest to hum/caf\\xe9.wav among 6 tracks" in spoken.out
 
     for number in range(7):
         (tones / "hum" / f"note{number}.mp3").write_text(f"another page {number}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from flows.nightly import nightly
 pytestmark = pytest.mark.integration
 
 PATIENCE_S = 120
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_server_can_be_imported():
@@ -49,6 +51,14 @@ def test_parameters_out_of_range_are_refused_before_a_run():
         nightly.validate_parameters(
             {"catalogues": ["x"], "store": "y", "config": {"models": {"n_bit": 64}}}
         )
+
+
+def test_a_deployment_can_load_the_flow_by_its_path():
+    from prefect.flows import load_flow_from_entrypoint
+
+    loaded = load_flow_from_entrypoint(f"{ROOT / 'flows' / 'nightly.py'}:nightly")
+    assert loaded.name == "nightly"
+    assert loaded.parameters == nightly.parameters
 
 
 def free_port():

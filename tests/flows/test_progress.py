@@ -1,6 +1,7 @@
 """How a run tells where it is: on a terminal, in a log, in the Prefect UI."""
 
 import io
+import time
 
 import pytest
 from prefect import flow
@@ -13,6 +14,7 @@ from flows.progress import (
     Reporters,
     RichReporter,
     current_reporter,
+    giving_terminal_back,
     reporting,
 )
 
@@ -60,6 +62,22 @@ def test_a_stage_that_is_cut_off_gives_the_terminal_back():
     reporter.start("train-hash", 5, "epochs")  # the first never finished
     reporter.finish("train", "done")
     assert screen.file.getvalue().count("\x1b[?25l") == screen.file.getvalue().count("\x1b[?25h")
+
+
+def test_an_error_in_a_stage_gives_the_terminal_back_before_it_is_told():
+    screen = console(is_terminal=True)
+
+    def fail():
+        RichReporter(screen).start("extract", 5, "tracks")
+        raise LookupError
+
+    with pytest.raises(LookupError), giving_terminal_back():
+        fail()
+    assert screen.file.getvalue().count("\x1b[?25l") == 1
+    assert screen.file.getvalue().count("\x1b[?25h") == 1
+    shown = screen.file.tell()
+    time.sleep(0.3)  # a bar that lives on is drawn ten times a second
+    assert screen.file.tell() == shown
 
 
 def test_stages_report_to_the_reporter_in_force():

@@ -90,7 +90,9 @@ def test_a_catalogue_of_failures_only_is_refused_whatever_the_limit(
 
 def test_the_same_content_again_is_no_new_snapshot(ready, store):
     first = ready(**GENEROUS)
+    tables = set(open_store(store).root.glob("tables/*/*"))
     second = ready(n_done=0, n_reused=2, **GENEROUS)
+    assert set(open_store(store).root.glob("tables/*/*")) == tables  # nights leave nothing behind
     assert not second.is_new
     assert second.snapshot == first.snapshot
     assert second.record.snapshot == 1
