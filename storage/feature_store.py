@@ -36,7 +36,8 @@ CHUNK_FRAMES = 512
 SHARD_FRAMES = 16_384
 """6.3 MB of bytes at 3 x 128; a writer holds a few times that in memory."""
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 1
+"""Level 3 takes 2.3 times the CPU time and saves one byte in a hundred."""
 EAGER_FRAMES = 4096
 """Tracks up to this (95 s) are read whole: one read costs less than sixteen."""
 

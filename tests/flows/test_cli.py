@@ -296,7 +296,7 @@ def test_files_that_are_not_audio_are_rows_and_too_many_publish_nothing(
     musichash, prefect_server, tones, tiny_config_path, tmp_path
 ):
     store = tmp_path / "store [old]"  # brackets mean something to the library that prints
-    (tones / "hum" / "2.wav").rename(os.fsencode(tones / "hum") + b"/caf\xe9.wav")
+    (tones / "hum" / "2.wav").rename(tones / "hum" / os.fsdecode(b"caf\xe9.wav"))
     (tones / "hum" / "[live] page.mp3").write_text("<html>not found</html>")
     arguments = ["run", "--catalogue", tones, "--store", store, "--config", tiny_config_path]
     spoken = musichash(*arguments, "--workers", 1)
