@@ -31,6 +31,12 @@ DASK_SETTINGS = {
     "distributed.scheduler.active-memory-manager.start": False,
     # The sampling profiler of each worker; nobody reads it here.
     "distributed.worker.profile.enabled": False,
+    # Each of these wakes an event loop that takes turns with the work; a partition takes seconds,
+    # and the defaults ask 10 to 50 times a second.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.limit": "30s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "500ms",
     # Dask makes glibc return memory at once, and the half-megabyte blocks of decoding are then
     # mapped and cleared anew each time: a quarter more CPU time. Keep up to 64 MB instead.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 26,

@@ -128,7 +128,7 @@ def extract_stage(night: Night) -> StageSummary:
     plan = _planned(night)
     total = plan.n_to_extract
     with _stage(night, "extract", total, "tracks") as done:
-        queue = deque((night.store, partition, night.config) for partition in plan.partitions)
+        queue = deque((night.store, partition, night.config) for partition in plan.largest_first)
         for (_, partition, _), outcome in _fan_out(night, extract_partition, queue):
             if isinstance(outcome, KilledWorker):
                 if len(partition.items) > 1:

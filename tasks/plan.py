@@ -16,7 +16,7 @@ from storage.generations import selected_generation
 from storage.published import published_track_ids
 from storage.store import open_store
 
-SMALL_RUN_PARTITIONS = 16
+SMALL_RUN_PARTITIONS = 32
 """A run with less work than this many full partitions is cut into about this many smaller ones."""
 
 MIN_PARTITION_AUDIO_S = 60.0
@@ -81,6 +81,11 @@ class Plan:
         """All tracks that the run must account for."""
         kept = self.n_reused + self.n_kept_failed + self.n_unreadable
         return self.n_to_extract + kept + self.n_removed
+
+    @property
+    def largest_first(self) -> list[Partition]:
+        """The partitions in the order of work: a long one at the end would keep one worker busy."""
+        return sorted(self.partitions, key=lambda partition: -partition.estimated_s)
 
     @property
     def estimated_s(self) -> float:
