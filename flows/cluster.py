@@ -8,7 +8,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from typing import Any, Self
+from contextlib import suppress
+from typing import Any, Self, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, as_completed
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from musichash_core.errors import MusicHashError
 from tasks.resources import code_fingerprint, warm_worker
+
+T = TypeVar("T")
 
 IN_FLIGHT_PER_WORKER = 4
 """Partitions handed to the scheduler per worker thread: enough to keep it busy, few to remember."""
@@ -48,6 +51,7 @@ GPU_RESOURCE = "GPU"
 TRIES_ALONE = 2
 """Workers that a suspect must kill while it is alone in the cluster, to be held guilty."""
 
+START_TRIES = 3
 CONNECT_TIMEOUT = "30s"
 WORKERS_TIMEOUT_S = 120
 
@@ -86,6 +90,17 @@ def estimate_worker_bytes() -> int:
     return 2 * (600 + 400) * 1_000_000
 
 
+def _patiently(start: Callable[[], T]) -> T:
+    """Start a part of Dask again when the machine stalls.
+
+    Dask gives its event loop 10 s to begin and then fails by an assertion.
+    """
+    for _ in range(START_TRIES - 1):
+        with suppress(AssertionError):
+            return start()
+    return start()
+
+
 class Workers:
     """Worker processes that start on first use and end with the context.
 
@@ -117,7 +132,7 @@ class Workers:
             if self._settings.scheduler is not None:
                 self._client = self._connect(self._settings.scheduler)
             else:
-                self._cluster = self._start()
+                self._cluster = _patiently(self._start)
                 self._client = Client(self._cluster)
             self._check_code(self._client)
             self._client.run(warm_worker)
@@ -137,7 +152,7 @@ class Workers:
     @staticmethod
     def _connect(address: str) -> Client:
         try:
-            client = Client(address, timeout=CONNECT_TIMEOUT)
+            client = _patiently(lambda: Client(address, timeout=CONNECT_TIMEOUT))
         except (OSError, ValueError) as error:  # ValueError: not an address at all
             raise SchedulerError(
                 f"no Dask scheduler answers at {address!r} ({error}); start one with "

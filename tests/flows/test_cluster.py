@@ -177,3 +177,23 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_one_sentence(elsewhere):
     with workers, pytest.raises(SchedulerError, match=r"gone.*run again") as raised:
         list(workers.fan_out(work, deque((number,) for number in range(12)), {}))
     assert elsewhere.address in str(raised.value)
+
+
+def test_a_stalled_start_is_tried_again_and_a_lasting_one_is_not_hidden():
+    starts = []
+
+    def start():
+        starts.append(1)
+        assert len(starts) > 2, "the event loop did not begin"
+        return "started"
+
+    assert cluster._patiently(start) == "started"
+    starts.clear()
+
+    def never():
+        starts.append(1)
+        raise AssertionError("the event loop did not begin")
+
+    with pytest.raises(AssertionError, match="did not begin"):
+        cluster._patiently(never)
+    assert len(starts) == 3
