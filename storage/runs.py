@@ -1,7 +1,7 @@
 """The ledger: one record per run, written at its start and at its end.
 
 A record without an end belongs to a run that was killed. Public: `RunRecord`, `start_run`,
-`finish_run`, `read_runs`, `run_rows`.
+`closed_record`, `finish_run`, `read_runs`, `run_rows`.
 """
 
 import secrets
@@ -55,11 +55,16 @@ def start_run(layout: StoreLayout) -> RunRecord:
     return record
 
 
-def finish_run(layout: StoreLayout, record: RunRecord, *, state: str) -> RunRecord:
-    """Close a run in the ledger."""
+def closed_record(record: RunRecord, *, state: str) -> RunRecord:
+    """Give a run's record as it stands when the run ends now; writes nothing."""
     started = datetime.fromisoformat(record.started)
     wall_s = max(0.0, (datetime.now(UTC) - started).total_seconds())  # clocks are set back
-    closed = replace(record, finished=_now(), state=state, wall_s=round(wall_s, 3))
+    return replace(record, finished=_now(), state=state, wall_s=round(wall_s, 3))
+
+
+def finish_run(layout: StoreLayout, record: RunRecord, *, state: str) -> RunRecord:
+    """Close a run in the ledger."""
+    closed = closed_record(record, state=state)
     write_json(layout.run_path(record.run_id), asdict(closed))
     return closed
 

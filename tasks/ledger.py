@@ -5,10 +5,9 @@ Public: `begin_run`, `holding`, `closed`, `OpenRun`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
-from storage.runs import RunRecord, finish_run, start_run
+from storage.runs import RunRecord, closed_record, finish_run, start_run
 from storage.store import create_store, open_store, writing
 
 DONE = "done"
@@ -67,13 +66,7 @@ def closed(record: RunRecord) -> RunRecord:
 
     A snapshot's runs table holds the run that publishes it, which is about to end.
     """
-    started, now = datetime.fromisoformat(record.started), datetime.now(UTC)
-    return replace(
-        record,
-        finished=now.isoformat(timespec="seconds"),
-        state=_end_state(record),
-        wall_s=round((now - started).total_seconds(), 3),
-    )
+    return closed_record(record, state=_end_state(record))
 
 
 def _end_state(record: RunRecord) -> str:
