@@ -4,13 +4,14 @@ Public: `stream_tracks`, `batch_tracks`, `Outcome`.
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import AudioStream, open_beneath
+from musichash_core.decode import AudioStream, check_unchanged, open_beneath
 from musichash_core.errors import DecodeError
 from musichash_core.features import FeatureExtractor
 from musichash_core.records import WorkItem
@@ -140,13 +141,13 @@ class _Batch:
 
 
 def _open(item: WorkItem, config: PipelineConfig) -> AudioStream:
-    stream = AudioStream(open_beneath(item.file.root, item.file.path_raw), config.decode)
+    descriptor = open_beneath(item.file.root, item.file.path_raw)
     try:
-        stream.check_unchanged(item.file.n_bytes, item.file.mtime_ns)
+        check_unchanged(descriptor, item.file.n_bytes, item.file.mtime_ns)
     except DecodeError:
-        stream.close()
+        os.close(descriptor)
         raise
-    return stream
+    return AudioStream(descriptor, config.decode)
 
 
 def _facts(

@@ -1,20 +1,22 @@
 """What an audio file is, told from its first bytes; the suffix of its name never decides.
 
-Public: `sniff_container`, `id3_bytes`, `SUPPORTED_CONTAINERS`, `HEAD_BYTES`.
+Public: `find_container`, `sniff_container`, `id3_bytes`, `HEAD_BYTES`.
 """
+
+import os
+
+from musichash_core.errors import DecodeError
 
 HEAD_BYTES = 4096
 """How much of the file `sniff_container` needs to see."""
 
 ID3_HEADER_BYTES = 10
 
+MAX_TAGS = 8
+"""ID3v2 tags that are skipped before the audio; more than two are not seen in the wild."""
+
 UTF_16_MARK = b"\xff\xfe"
 """Begins UTF-16 text, and would begin an MPEG-1 layer I frame with a checksum, which nobody has."""
-
-SUPPORTED_CONTAINERS = frozenset(
-    {"wav", "rf64", "w64", "aiff", "flac", "ogg-vorbis", "ogg-opus", "ogg-flac", "mp3", "caf", "au"}
-)
-"""Containers that libsndfile decodes."""
 
 _FIXED_MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"fLaC", "flac"),
@@ -48,6 +50,33 @@ _OGG_CODECS: tuple[tuple[bytes, str], ...] = (
 )
 
 
+def find_container(descriptor: int) -> str:
+    """Look into an open file, behind any ID3v2 tags, and name its container.
+
+    Raises
+    ------
+    DecodeError
+        With code empty, truncated or not-audio.
+    OSError
+        If it cannot be read.
+    """
+    head = os.pread(descriptor, HEAD_BYTES, 0)
+    if not head:
+        raise DecodeError("empty", "the file has 0 bytes")
+    at = 0
+    for _ in range(MAX_TAGS):
+        if not (tag_bytes := id3_bytes(head)):
+            break
+        at += tag_bytes
+        head = os.pread(descriptor, HEAD_BYTES, at)
+    if not head:
+        raise DecodeError("truncated", "the file ends inside the ID3 tag that it begins with")
+    container = sniff_container(head)
+    if container is None:
+        raise DecodeError("not-audio", f"the content begins with {head[:16]!r}: no audio format")
+    return container
+
+
 def id3_bytes(head: bytes) -> int:
     """Give the length of the ID3v2 tag that some bytes begin with; 0 when there is none.
 
@@ -73,8 +102,8 @@ def sniff_container(head: bytes) -> str | None:
     Returns
     -------
     str or None
-        A member of `SUPPORTED_CONTAINERS`, another format's name, or None when the bytes are no
-        audio format known here.
+        Its name, whether it can be decoded or not; None when the bytes are no audio format known
+        here.
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         return "wav"

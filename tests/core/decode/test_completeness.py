@@ -6,13 +6,13 @@ import struct
 import pytest
 import soundfile
 
-from musichash_core.container_checks import (
+from musichash_core.decode.completeness import (
     MAX_CHUNKS,
     SLACK_S,
     TRAILER_BYTES,
-    UNKNOWN_FRAMES,
     check_complete,
 )
+from musichash_core.decode.reader import UNKNOWN_FRAMES
 from musichash_core.errors import DecodeError
 
 AUDIO = bytes(200)

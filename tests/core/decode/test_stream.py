@@ -17,6 +17,7 @@ from musichash_core.decode import (
     BLOCK_FRAMES,
     AudioStream,
     DecodeConfig,
+    check_unchanged,
     open_beneath,
     resample_blocks,
 )
@@ -495,12 +496,12 @@ def test_a_file_replaced_while_it_is_read_gives_the_old_one(sounds):
 def test_a_file_that_is_not_the_one_scanned_is_refused(sounds):
     path = sounds.write("a.wav", sounds.noise(0))
     seen = path.stat()
-    with AudioStream(os.open(path, os.O_RDONLY), SHORT) as stream:
-        stream.check_unchanged(seen.st_size, seen.st_mtime_ns)
+    with path.open("rb") as file:
+        check_unchanged(file.fileno(), seen.st_size, seen.st_mtime_ns)
         with pytest.raises(DecodeError, match="the scan saw 7 bytes") as caught:
-            stream.check_unchanged(7, seen.st_mtime_ns)
+            check_unchanged(file.fileno(), 7, seen.st_mtime_ns)
         with pytest.raises(DecodeError, match="modification time differs"):
-            stream.check_unchanged(seen.st_size, seen.st_mtime_ns + 1)
+            check_unchanged(file.fileno(), seen.st_size, seen.st_mtime_ns + 1)
     assert caught.value.code == "changed-while-reading"
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musichash_core.decode.ogg_pages import WINDOW_BYTES, _checksum, check_ogg_pages
 from musichash_core.errors import DecodeError
-from musichash_core.ogg_pages import WINDOW_BYTES, _checksum, check_ogg_pages
 
 
 def checksum_bit_by_bit(page):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from musichash_core.sniffing import HEAD_BYTES, SUPPORTED_CONTAINERS, id3_bytes, sniff_container
+from musichash_core.decode.sndfile_reader import SNDFILE_CONTAINERS
+from musichash_core.decode.sniffing import HEAD_BYTES, id3_bytes, sniff_container
 
 WRITTEN_BY_LIBSNDFILE = [
     ("WAV", "PCM_16", "wav"),
@@ -52,13 +53,13 @@ def test_what_libsndfile_writes_is_named(tmp_path, kind, subtype, container):
     path = tmp_path / "sound"
     soundfile.write(path, np.zeros(4800, np.float32), 48_000, format=kind, subtype=subtype)
     assert sniff_container(path.read_bytes()[:HEAD_BYTES]) == container
-    assert container in SUPPORTED_CONTAINERS
+    assert container in SNDFILE_CONTAINERS
 
 
 @pytest.mark.parametrize(("head", "container"), HEADS)
 def test_other_content_is_named_or_not_known(head, container):
     assert sniff_container(head) == container
-    assert container not in SUPPORTED_CONTAINERS
+    assert container not in SNDFILE_CONTAINERS
 
 
 @pytest.mark.parametrize("third", [b"\x90", b"\x30", b"\xe0"])

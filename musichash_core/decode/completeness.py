@@ -11,11 +11,9 @@ import os
 import struct
 from dataclasses import dataclass
 
+from musichash_core.decode.ogg_pages import check_ogg_pages
+from musichash_core.decode.reader import UNKNOWN_FRAMES
 from musichash_core.errors import DecodeError
-from musichash_core.ogg_pages import check_ogg_pages
-
-UNKNOWN_FRAMES = 1 << 40
-"""libsndfile's claims at or above this mean that the length is not announced."""
 
 SLACK_S = 0.5
 """Sound files of real catalogues end up to 0.2 s before the length their headers estimate (MP3 with
@@ -63,7 +61,7 @@ def check_complete(
     descriptor : int
         The open file, positioned where its decoder stopped.
     container : str
-        As `musichash_core.sniffing.sniff_container` names it.
+        As `musichash_core.decode.sniffing.sniff_container` names it.
     claimed_frames, decoded_frames : int
         Length by the header and length decoded.
     sr : int
@@ -74,7 +72,7 @@ def check_complete(
     tuple of str
         Warnings: ``length-differs`` (by at most `SLACK_S`; MP3 and Ogg only), ``data-after-end``
         (much lies behind the audio: another stream, as a rule), and those of
-        `musichash_core.ogg_pages.check_ogg_pages`.
+        `musichash_core.decode.ogg_pages.check_ogg_pages`.
 
     Raises
     ------
