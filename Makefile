@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := flows tasks storage musichash_core tests
 
-.PHONY: help demo test test-slow check format format-check lint types imports bench clean
+.PHONY: help demo test test-slow check format format-check lint types imports bench fuzz clean
 
 help:
 	@echo "make demo    run the pipeline on the sample catalogue of real music"
 	@echo "make test    run the tests"
 	@echo "make check   what CI runs: format, lint, types, import contracts, tests"
 	@echo "make bench   time the extraction beside a plain librosa pipeline"
+	@echo "make fuzz    decode 10,000 damaged sound files in the box"
 	@echo "make format  rewrite the sources in the project's format"
 
 $(READY): pyproject.toml deploy/constraints.txt
@@ -50,6 +51,9 @@ imports: $(READY)
 
 bench: $(READY)
 	$(BIN)/musichash bench extract
+
+fuzz: $(READY)
+	$(BIN)/python tests/benchmarks/fuzz_decoder.py --mutants 10000
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

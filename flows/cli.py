@@ -8,10 +8,11 @@ import sys
 
 import typer
 
-from flows import commands_ask, commands_bench, commands_run
+from flows import commands_ask, commands_bench, commands_dataset, commands_run
 from flows.environment import prepare_environment
 from flows.progress import giving_terminal_back
 from musichash_core.errors import MusicHashError
+from musichash_core.plain_text import escape_controls
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -27,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (commands_run, commands_ask, commands_bench):
+for module in (commands_run, commands_ask, commands_dataset, commands_bench):
     module.add_to(app)
 
 
@@ -47,4 +48,4 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> None:
-    typer.secho(f"error: {sentence}", fg=typer.colors.RED, err=True)
+    typer.secho(f"error: {escape_controls(sentence)}", fg=typer.colors.RED, err=True)

@@ -1,11 +1,11 @@
-"""Subcommands that ask: ``search``, ``status``, ``failures``, ``verify``, ``report``.
+"""Subcommands that ask: ``search``, ``status``, ``failures``, ``export``, ``verify``, ``report``.
 
 Public: `add_to`.
 """
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -14,14 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.options import ConfigOption, JsonOption, StoreOption, console_for, write_json
+from musichash_core.plain_text import escape_controls
 
 EXIT_FAILED = 1
 SHOWN_FAILURES = 50
+STANDARD_OUTPUT = "-"
+
+SCAN_STAGE = "scan"
+"""Failures of this stage are looked at by every run, whatever their code."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the subcommands."""
-    for command in (search, status, failures, verify, report):
+    for command in (search, status, failures, export, verify, report):
         app.command(rich_help_panel="Questions")(command)
 
 
@@ -60,7 +65,8 @@ def search(
         return
     table = Table(
         title=Text(
-            f"Nearest to {answer.query} among {answer.n_codes} tracks ({answer.n_bits} bits)"
+            f"Nearest to {escape_controls(answer.query)} among {answer.n_codes} tracks "
+            f"({answer.n_bits} bits)"
         ),
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -72,10 +78,10 @@ def search(
         table.add_row(
             str(match.rank),
             str(match.distance),
-            Text(match.genre),
+            Text(escape_controls(match.genre)),
             f"{match.probability:.2f}",
-            Text(match.label or ""),
-            Text(match.path),
+            Text(escape_controls(match.label or "")),
+            Text(escape_controls(match.path)),
         )
     console_for(as_json=False).print(table)
 
@@ -93,7 +99,7 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
         return
     console = console_for(as_json=False)
     if found["snapshot"] is None:
-        console.print(Text(f"{found['store']}: nothing published yet"))
+        console.print(Text(escape_controls(f"{found['store']}: nothing published yet")))
     else:
         counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
         console.print(
@@ -145,15 +151,48 @@ def failures(store: StoreOption, as_json: JsonOption = False) -> None:
     for row in rows:
         by_code.setdefault(row["code"], []).append(row)
     for code, entries in sorted(by_code.items(), key=lambda item: -len(item[1])):
-        again = "tried again by the next run" if entries[0]["retryable"] else "not tried again"
+        is_tried_again = all(row["retryable"] or row["stage"] == SCAN_STAGE for row in entries)
+        again = "tried again by the next run" if is_tried_again else "not tried again"
         console.print(f"[bold red]{code}[/bold red]: {len(entries)} track(s), {again}")
         console.print(f"  cause:  {entries[0]['cause']}", highlight=False)
         console.print(f"  remedy: {entries[0]['remedy']}", highlight=False)
         for row in entries[:SHOWN_FAILURES]:
             line = f"  - {row['path']}: {row['message']} (attempt {row['attempts']})"
-            console.print(Text(line))
+            console.print(Text(escape_controls(line)))
         if len(entries) > SHOWN_FAILURES:
             console.print(f"  ... and {len(entries) - SHOWN_FAILURES} more: use --json")
+
+
+def export(
+    table: Annotated[str, typer.Argument(help="tracks, predictions, codes, failures or runs.")],
+    store: StoreOption,
+    form: Annotated[
+        Literal["csv", "jsonl", "parquet"], typer.Option("--format", help="What to write.")
+    ] = "csv",
+    output: Annotated[
+        str, typer.Option("--output", help="File to write; - is standard output.")
+    ] = STANDARD_OUTPUT,
+    is_raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Leave text in CSV that a spreadsheet would run as a formula."),
+    ] = False,
+) -> None:
+    """Write a table of the published snapshot as CSV, JSON lines or Parquet.
+
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe in front. Lists and
+    maps are JSON text, bytes are hexadecimal.
+
+    [bold]Examples:[/bold]
+    musichash export tracks --store ~/music.store --output tracks.csv
+    musichash export codes --store ~/music.store --format parquet --output codes.parquet
+    """
+    from tasks.export import export_table, print_table
+
+    if output != STANDARD_OUTPUT:
+        n_rows = export_table(store, table, output, form=form, is_raw=is_raw)
+        typer.echo(escape_controls(f"{n_rows} rows of {table} are in {output}"))
+        return
+    print_table(store, table, form=form, is_raw=is_raw)
 
 
 def verify(store: StoreOption, as_json: JsonOption = False) -> None:
@@ -188,7 +227,7 @@ def verify(store: StoreOption, as_json: JsonOption = False) -> None:
         write_json(found)
     else:
         for finding in problems:
-            typer.echo(f"  {finding['path']}: {finding['problem']}")
+            typer.echo(escape_controls(f"  {finding['path']}: {finding['problem']}"))
     raise typer.Exit(EXIT_FAILED if problems else 0)
 
 

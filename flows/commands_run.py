@@ -16,6 +16,7 @@ from flows.options import (
     ConfigOption,
     JsonOption,
     LabelsOption,
+    ManifestOption,
     RetryOption,
     SchedulerOption,
     ShrinkOption,
@@ -66,6 +67,7 @@ def run(
     catalogue: CataloguesOption,
     store: StoreOption,
     labels: LabelsOption = None,
+    manifest: ManifestOption = None,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
     retry_failed: RetryOption = False,
@@ -89,7 +91,9 @@ def run(
     settings = load_config(config)
     check_catalogues(catalogue)
     if dry_run:
-        _show_plan(store, catalogue, labels, settings, retry_failed, retrain, as_json)
+        _show_plan(
+            *(store, catalogue, labels, manifest, settings, retry_failed, retrain), as_json=as_json
+        )
         return
     from flows.nightly import nightly
 
@@ -99,6 +103,7 @@ def run(
             catalogues=[str(Path(folder).absolute()) for folder in catalogue],
             store=str(Path(store).absolute()),
             labels=labels,
+            manifest=manifest,
             config=settings,
             cluster=_settings(workers, worker_memory, scheduler),
             retry_failed=retry_failed,
@@ -146,9 +151,11 @@ def _show_plan(
     store: str,
     catalogue: list[str],
     labels: str | None,
+    manifest: str | None,
     config: "PipelineConfig",
     retry_failed: bool,
     retrain: bool,
+    *,
     as_json: bool,
 ) -> None:
     from flows.stages import check_model, scan_stage
@@ -156,7 +163,14 @@ def _show_plan(
     from tasks.plan import make_plan
 
     reporter = RichReporter(console_for(as_json=as_json))
-    found = scan_stage(store, catalogue, labels, reporter)
+    found = scan_stage(
+        store,
+        catalogue,
+        labels,
+        reporter,
+        manifest=manifest,
+        max_file_mb=config.decode.max_file_mb,
+    )
     check_model(store, found.catalogue, config, retrain=retrain)
     made = make_plan(store, found.catalogue, config, retry_failed=retry_failed, allow_shrink=True)
     if as_json:
@@ -170,18 +184,31 @@ def scan(
     catalogue: CataloguesOption,
     store: StoreOption,
     labels: LabelsOption = None,
+    manifest: ManifestOption = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the audio files of a catalogue, identify new and changed ones, read labels.
 
-    [bold]Example:[/bold] musichash scan --catalogue ~/Music --store ~/music.store
+    [bold]Examples:[/bold]
+    musichash scan --catalogue ~/Music --store ~/music.store
+    musichash scan --catalogue ~/Music --store ~/music.store --manifest tonight.csv
     """
     from flows.stages import scan_stage
+    from musichash_core.config import load_config
     from tasks.ledger import holding
     from tasks.scan import record
 
+    settings = load_config(config)
     reporter = RichReporter(console_for(as_json=as_json))
-    found = scan_stage(store, catalogue, labels, reporter)
+    found = scan_stage(
+        store,
+        catalogue,
+        labels,
+        reporter,
+        manifest=manifest,
+        max_file_mb=settings.decode.max_file_mb,
+    )
     with holding(store, create=True):
         record(store, found.catalogue)
     if as_json:

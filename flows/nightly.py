@@ -27,6 +27,7 @@ from flows.stages import (
 )
 from musichash_core.config import PipelineConfig
 from tasks.ledger import begin_run
+from tasks.resources import check_decoder
 
 
 def _run_name() -> str:
@@ -46,6 +47,7 @@ def nightly(
     catalogues: list[str],
     store: str,
     labels: str | None = None,
+    manifest: str | None = None,
     config: PipelineConfig | None = None,
     cluster: ClusterSettings | None = None,
     retry_failed: bool = False,
@@ -61,8 +63,11 @@ def nightly(
     store : str
         Where features, tables, models and indexes live; created if missing.
     labels : str, optional
-        CSV or Parquet with the columns "track path", "label", "group"; without it the first
-        folder below a catalogue root is a track's label.
+        CSV, Parquet or JSON lines with the columns "track path", "label", "group"; without it the
+        first folder below a catalogue root is a track's label.
+    manifest : str, optional
+        CSV, Parquet or JSON lines that names the files to process (columns "path", "id", "label",
+        "group", "root"); without it all audio files below the roots are processed.
     config : PipelineConfig, optional
         What to compute; defaults to the built-in settings.
     cluster : ClusterSettings, optional
@@ -78,11 +83,21 @@ def nightly(
     store = str(Path(store).absolute())  # workers may stand in another folder
     reporter = Reporters([current_reporter(), ArtifactReporter()])
     settings = config or PipelineConfig()
-    catalogue = scan_task(store, catalogues, labels, reporter).catalogue
+    where = cluster or ClusterSettings()
+    if where.scheduler is None:
+        check_decoder(settings.decode)
+    catalogue = scan_task(
+        store,
+        catalogues,
+        labels,
+        reporter,
+        manifest=manifest,
+        max_file_mb=settings.decode.max_file_mb,
+    ).catalogue
     check_model(store, catalogue, settings, retrain=retrain)
     with (
         begin_run(store, create=True) as run,
-        Workers(cluster or ClusterSettings()) as workers,
+        Workers(where) as workers,
     ):
         night = Night(
             store=store,

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from musichash_core.plain_text import escape_controls_in_json
+
 StoreOption = Annotated[
     str,
     typer.Option(
@@ -28,8 +30,17 @@ LabelsOption = Annotated[
     str | None,
     typer.Option(
         "--labels",
-        help="CSV or Parquet with the columns 'track path', 'label' and optionally 'group'; "
-        "without it the first folder below the catalogue is the label.",
+        help="CSV, Parquet or JSON lines with the columns 'track path', 'label' and optionally "
+        "'group'; without it the first folder below the catalogue is the label.",
+    ),
+]
+ManifestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--manifest",
+        help="CSV, Parquet or JSON lines that names the files to process: columns 'path' (below "
+        "the catalogue) and optionally 'id', 'label', 'group', 'root'; without it all files below "
+        "the catalogue are processed.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -63,7 +74,8 @@ PIPE_WIDTH = 400
 
 def write_json(content: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print a result as JSON on standard output."""
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    typer.echo(escape_controls_in_json(text))
 
 
 def console_for(*, as_json: bool) -> Console:

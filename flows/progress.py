@@ -24,6 +24,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from musichash_core.plain_text import escape_controls
+
 ARTIFACT_SECONDS = 5.0
 """Least time between two updates of a stage's artifact."""
 
@@ -115,7 +117,7 @@ class RichReporter(Reporter):
     def finish(self, stage: str, sentence: str) -> None:
         """End a stage with what it came to."""
         self._stop()
-        self._console.print(Text.assemble((f"{stage:<8}", "bold"), " ", sentence))
+        self._console.print(Text.assemble((f"{stage:<8}", "bold"), " ", escape_controls(sentence)))
 
     def _stop(self) -> None:
         if self._progress is not None:
@@ -125,7 +127,7 @@ class RichReporter(Reporter):
 
     def say(self, sentence: str) -> None:
         """Tell the operator something."""
-        self._console.print(Text(sentence))
+        self._console.print(Text(escape_controls(sentence)))
 
 
 class ArtifactReporter(Reporter):

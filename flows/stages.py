@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.night import Night
 from flows.progress import Reporter
-from flows.wording import describe_plan, describe_training
+from flows.wording import describe_passed_by, describe_plan, describe_training
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError
 from musichash_core.records import PartitionSummary, StageSummary, partition_of
@@ -53,7 +53,13 @@ class NoModelError(MusicHashError):
 
 
 def scan_stage(
-    store: str, catalogues: Sequence[str], labels: str | None, reporter: Reporter
+    store: str,
+    catalogues: Sequence[str],
+    labels: str | None,
+    reporter: Reporter,
+    *,
+    manifest: str | None = None,
+    max_file_mb: int,
 ) -> Found:
     """Find the catalogue's files; writes nothing, so that bad input leaves the store as it was."""
     has_begun = False
@@ -65,13 +71,20 @@ def scan_stage(
             has_begun = True
         reporter.advance("scan", 1)
 
-    found = look(store, catalogues, labels=labels, on_progress=on_progress)
+    found = look(
+        store,
+        catalogues,
+        labels=labels,
+        manifest=manifest,
+        max_file_mb=max_file_mb,
+        on_progress=on_progress,
+    )
     counts = found.counts
     reporter.finish(
         "scan",
         f"{counts['files']} files, {counts['tracks']} tracks, {counts['labels']} labels; "
         f"{counts['hashed']} files read, {counts['unreadable']} unreadable, "
-        f"{counts['ignored']} of other kinds passed by",
+        f"{describe_passed_by(found)}",
     )
     return found
 

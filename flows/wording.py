@@ -1,10 +1,25 @@
 """Sentences that tell the operator what a stage found or did.
 
-Public: `describe_plan`, `describe_training`.
+Public: `describe_passed_by`, `describe_plan`, `describe_training`.
 """
 
+from musichash_core.plain_text import escape_controls
 from tasks.plan import Plan
+from tasks.scan import Found
 from tasks.train import TrainedGeneration
+
+_NAMED_COLUMNS = 5
+
+
+def describe_passed_by(found: Found) -> str:
+    """Say what a scan left aside: files of other kinds, or columns of a manifest."""
+    if not found.passed_by:
+        return f"{found.n_ignored} of other kinds passed by"
+    named = ", ".join(repr(name[:40]) for name in found.passed_by[:_NAMED_COLUMNS])
+    dots = " ..." if len(found.passed_by) > _NAMED_COLUMNS else ""
+    return escape_controls(
+        f"{len(found.passed_by)} column(s) of the manifest passed by: {named}{dots}"
+    )
 
 
 def describe_plan(plan: Plan) -> str:

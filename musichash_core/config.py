@@ -49,7 +49,7 @@ class PipelineConfig(BaseModel):
         "not in the fingerprint, because bytes differ by one step in one of a thousand at most",
     )
     max_failed_share: float = Field(
-        default=0.25,
+        default=0.5,
         ge=0,
         le=1,
         description="a run whose share of failed tracks is larger publishes nothing",

@@ -1,4 +1,4 @@
-"""The closed list of reasons why a track failed, with the cause and the remedy of each.
+"""The closed lists of reasons why a track failed, and of what was odd about one that did not.
 
 One table serves the failures table, ``musichash failures``, the report and the documentation.
 Retryable codes are tried again by the next run; permanent ones wait for a changed file or for
@@ -44,8 +44,8 @@ _ALL = (
     FailureCode(
         "unsupported-format",
         False,
-        "The content is audio in a format that this version does not decode.",
-        "Convert it to FLAC, WAV, Ogg or MP3; the message names the format met.",
+        "The content is in a format, or protected in a way, that this version does not decode.",
+        "Convert it to FLAC, WAV, Ogg, MP3 or M4A; the message names the format met.",
     ),
     FailureCode(
         "truncated",
@@ -86,8 +86,8 @@ _ALL = (
     FailureCode(
         "outside-root",
         False,
-        "The path leads out of the catalogue root.",
-        "Add the other place as a catalogue root of its own.",
+        "The path leads out of the catalogue root, or is no plain path below it.",
+        "Add the other place as a catalogue of its own, or correct the manifest's row.",
     ),
     FailureCode(
         "permission",
@@ -98,8 +98,8 @@ _ALL = (
     FailureCode(
         "vanished",
         True,
-        "The file was listed by the scan and is gone.",
-        "Nothing: the next scan will settle it.",
+        "The file was listed by the scan, or named by the manifest, and is not there.",
+        "Nothing: the next scan will settle it; or correct the manifest's row.",
     ),
     FailureCode(
         "changed-while-reading",
@@ -116,25 +116,40 @@ _ALL = (
     FailureCode(
         "timeout",
         True,
-        "Decoding took longer than its deadline.",
-        "Look at the file and at the load of the machine, then run with --retry-failed.",
+        "Decoding took longer than its deadline, so its process was stopped.",
+        "Look at the machine's load and disk; if the file is sound, raise decode.deadline_s.",
     ),
     FailureCode(
         "memory",
         True,
-        "Decoding needed more memory than a worker may use.",
-        "Look at the file; raise the worker's memory limit if the file is sound.",
+        "Decoding needed more memory than its process may use, or the machine had none left.",
+        "Look at the machine's free memory; if the file is sound, raise decode.memory_mb.",
     ),
     FailureCode(
         "decoder-crashed",
         False,
-        "The process that decoded the file died.",
-        "Keep the file for a bug report; it is quarantined and not tried again by itself.",
+        "The process that decoded the file died, twice.",
+        "Fetch the file again; if it stays so, keep it for a bug report. It is in quarantine.",
     ),
 )
 
 FAILURE_CODES: dict[str, FailureCode] = {entry.code: entry for entry in _ALL}
 """Every failure code by its name."""
+
+DECODE_WARNINGS: dict[str, str] = {
+    "length-differs": "The sound is up to half a second longer or shorter than announced.",
+    "length-unknown": "The header gives no length; whatever is there is decoded.",
+    "header-lies": "The header announces less sound than there is; all of it is decoded.",
+    "joined-streams": "Several MP3 or FLAC files were put one behind the other; all are decoded.",
+    "chained-streams": "Several Ogg streams follow one another; all are decoded.",
+    "several-streams": "There are several sound tracks; the default one or the first is decoded.",
+    "junk-skipped": "Bytes between MP3 frames that are none of them were passed over.",
+    "last-frame-cut": "The file ends inside its last MP3 frame, and nothing says how many follow.",
+    "pages-missing": "The numbers of the Ogg pages leave a gap before the first sound.",
+    "no-end-mark": "The last piece is whole, but does not say that it is the last.",
+    "data-after-end": "Much lies behind the sound that is neither sound nor a known tag.",
+}
+"""What a track's warnings mean. The sound of such a track is all there, as far as can be told."""
 
 QUARANTINE_CODE = "decoder-crashed"
 """The failure that counts as quarantined: the track killed the process that read it."""

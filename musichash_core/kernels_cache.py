@@ -169,7 +169,7 @@ def _sources_digest() -> str:
     digest = hashlib.sha256(
         f"{platform.python_version()} {version('numba')} {version('llvmlite')}".encode()
     )
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         source = path.read_bytes()
         if b"kernels_cache" in source or b"median_network" in source:
             digest.update(source)

@@ -1,25 +1,21 @@
 """Finding the audio files of a catalogue, and the table of what the last scan found.
 
-A file's identity is the hash of its bytes. A file whose size and modification time are as the last
-scan saw them keeps its identity without being read. Links are not followed below a root.
+Links are not followed below a root.
 
-Public: `check_roots`, `scan_catalogue`, `ScanResult`, `Catalogue`, `CatalogueRow`,
+Public: `check_roots`, `scan_catalogue`, `result_of`, `ScanResult`, `Catalogue`, `CatalogueRow`,
 `write_catalogue`, `read_catalogue`.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from musichash_core.decode import open_beneath
-from musichash_core.errors import DecodeError
-from musichash_core.identity import track_id_of
 from musichash_core.records import SourceFile, TrackFailure
 from storage.atomic import make_folder, place_file
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.failure_rows import failure_rows
+from storage.file_identities import DEFAULT_MAX_FILE_MB, FoundFile, identify_files
 from storage.layout import StoreLayout
 from storage.schemas import CATALOGUE, FAILURES
 from storage.tables import read_part, write_rows
@@ -35,12 +31,6 @@ AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 COMPANION_PREFIX = b"._"
 """Begins the names of the resource forks that macOS writes beside files on foreign disks."""
 
-HASH_THREADS = 4
-HASH_BATCH = 1024
-"""Files handed to the threads at once; bounds the memory of a first scan of millions."""
-
-READ_BYTES = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class CatalogueRow:
@@ -52,11 +42,14 @@ class CatalogueRow:
         The file.
     label, group : str or None
         Genre or class, and the unit that never straddles a split (an artist, as a rule).
+    external_id : str or None
+        What its owner calls it, from a manifest.
     """
 
     file: SourceFile
     label: str | None = None
     group: str | None = None
+    external_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +154,7 @@ def scan_catalogue(
     roots: Sequence[str],
     known: Iterable[SourceFile] = (),
     *,
+    max_file_mb: int = DEFAULT_MAX_FILE_MB,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
     """Find every audio file below some roots and give each its identity.
@@ -171,6 +165,8 @@ def scan_catalogue(
         As `check_roots` gives them.
     known : iterable of SourceFile
         Files of the last scan; unchanged ones are not read again.
+    max_file_mb : int
+        Larger files are failures and are not read; megabytes.
     on_progress : callable, optional
         Called with the number of files identified and found.
 
@@ -179,13 +175,12 @@ def scan_catalogue(
     CatalogueError
         If no audio file is found in any root.
     """
-    identified = {(file.root, file.path_raw): file for file in known}
-    found: list[_Entry] = []
+    found: list[FoundFile] = []
     n_ignored = 0
     for root in roots:
-        for entry in _walk(root):
-            if entry.is_candidate:
-                found.append(entry)
+        for file, is_candidate in _walk(root):
+            if is_candidate:
+                found.append(file)
             else:
                 n_ignored += 1
     if not found:
@@ -193,37 +188,34 @@ def scan_catalogue(
             f"no audio file lies below {', '.join(roots)} ({n_ignored} other files do); "
             "check the path, or that the disk is mounted"
         )
-    found.sort(key=lambda entry: (entry.root, entry.path_raw))
-    outcomes: list[SourceFile | TrackFailure] = []
-    n_hashed = 0
-    with ThreadPoolExecutor(HASH_THREADS) as pool:
-        for start in range(0, len(found), HASH_BATCH):
-            batch = found[start : start + HASH_BATCH]
-            for outcome, was_read in pool.map(lambda entry: _identify(entry, identified), batch):
-                outcomes.append(outcome)
-                n_hashed += was_read
-                if on_progress is not None:
-                    on_progress(len(outcomes), len(found))
-    return ScanResult(
-        files=tuple(outcome for outcome in outcomes if isinstance(outcome, SourceFile)),
-        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, TrackFailure)),
-        n_hashed=n_hashed,
+    found.sort(key=lambda file: (file.root, file.path_raw))
+    return result_of(
+        identify_files(found, known, max_file_mb=max_file_mb, on_progress=on_progress),
         n_ignored=n_ignored,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A name below a root: `status` is its lstat, or None where that cannot be had."""
+def result_of(
+    outcomes: Iterable[tuple[SourceFile | TrackFailure, bool]], *, n_ignored: int = 0
+) -> ScanResult:
+    """Sort what `identify_files` gives into files and failures."""
+    files: list[SourceFile] = []
+    failures: list[TrackFailure] = []
+    n_hashed = 0
+    for outcome, was_read in outcomes:
+        n_hashed += was_read
+        if isinstance(outcome, SourceFile):
+            files.append(outcome)
+        else:
+            failures.append(outcome)
+    return ScanResult(tuple(files), tuple(failures), n_hashed, n_ignored)
 
-    root: str
-    path_raw: bytes
-    status: os.stat_result | None
-    is_candidate: bool = True
 
+def _walk(root: str) -> Iterator[tuple[FoundFile, bool]]:
+    """Yield every file below a root, and every folder that cannot be listed.
 
-def _walk(root: str) -> Iterator[_Entry]:
-    """Yield every file below a root, and every folder that cannot be listed."""
+    With each comes whether it is looked into.
+    """
     pending = [b""]
     base = os.fsencode(root)
     while pending:
@@ -232,7 +224,7 @@ def _walk(root: str) -> Iterator[_Entry]:
             with os.scandir(os.path.join(base, folder)) as entries:  # noqa: PTH118 - bytes paths
                 listed = list(entries)
         except OSError:
-            yield _Entry(root, folder, None)
+            yield FoundFile(root, folder, None), True
             continue
         for entry in listed:
             path_raw = os.path.join(folder, entry.name)  # noqa: PTH118 - bytes paths
@@ -243,9 +235,9 @@ def _walk(root: str) -> Iterator[_Entry]:
                 is_candidate = _is_candidate(entry)
                 status = entry.stat(follow_symlinks=False) if is_candidate else None
             except OSError:  # it vanished, or its folder can be listed and not entered
-                yield _Entry(root, path_raw, None)
+                yield FoundFile(root, path_raw, None), True
             else:
-                yield _Entry(root, path_raw, status, is_candidate)
+                yield FoundFile(root, path_raw, status), is_candidate
 
 
 def _is_candidate(entry: "os.DirEntry[bytes]") -> bool:
@@ -256,56 +248,13 @@ def _is_candidate(entry: "os.DirEntry[bytes]") -> bool:
     return suffix in AUDIO_SUFFIXES and not entry.name.startswith(COMPANION_PREFIX)
 
 
-def _identify(
-    entry: _Entry, known: Mapping[tuple[str, bytes], SourceFile]
-) -> tuple[SourceFile | TrackFailure, bool]:
-    """Give a file its identity, and tell whether it was read for it."""
-    before, status = known.get((entry.root, entry.path_raw)), entry.status
-    if (
-        before is not None
-        and status is not None
-        and (before.n_bytes, before.mtime_ns) == (status.st_size, status.st_mtime_ns)
-    ):
-        return before, False
-    try:
-        return _read_identity(entry), True
-    except DecodeError as error:
-        code, message = error.code, str(error)
-    except OSError as error:
-        code, message = "read-error", f"reading failed: {error.strerror}"
-    path = f"{entry.root}/{path_for_people(entry.path_raw)}"
-    return TrackFailure("", path, "scan", code, message), True
-
-
-def _read_identity(entry: _Entry) -> SourceFile:
-    descriptor = open_beneath(entry.root, entry.path_raw)
-    try:
-        before = os.fstat(descriptor)
-        track_id = track_id_of(iter(lambda: os.read(descriptor, READ_BYTES), b""))
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise DecodeError("changed-while-reading", "it changed while the scan read it")
-    return SourceFile(
-        track_id=track_id,
-        root=entry.root,
-        path=path_for_people(entry.path_raw),
-        path_raw=entry.path_raw,
-        n_bytes=after.st_size,
-        mtime_ns=after.st_mtime_ns,
-    )
-
-
-def path_for_people(path_raw: bytes) -> str:
-    r"""Write a path as text; bytes that are not UTF-8 become ``\xNN``."""
-    return path_raw.decode("utf-8", "backslashreplace")
-
-
 def write_catalogue(layout: StoreLayout, catalogue: Catalogue) -> None:
     """Store what a scan found, for the stages after it."""
     make_folder(layout.work_root)
-    plain = [asdict(row.file) | {"label": row.label, "group": row.group} for row in catalogue.rows]
+    plain = [
+        asdict(row.file) | {"label": row.label, "group": row.group, "external_id": row.external_id}
+        for row in catalogue.rows
+    ]
     for path, content, schema in (
         (layout.scan_failures_path, failure_rows(catalogue.failures), FAILURES),
         (layout.catalogue_path, plain, CATALOGUE),
@@ -327,8 +276,8 @@ def read_catalogue(layout: StoreLayout) -> Catalogue:
         ) from error
     rows = []
     for row in table.to_pylist():
-        label, group = row.pop("label"), row.pop("group")
-        rows.append(CatalogueRow(SourceFile(**row), label, group))
+        owned = {name: row.pop(name) for name in ("label", "group", "external_id")}
+        rows.append(CatalogueRow(SourceFile(**row), **owned))
     failures = []
     for row in failed.to_pylist():
         del row["retryable"]

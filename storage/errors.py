@@ -36,7 +36,15 @@ class CatalogueError(StoreError):
     is_wrong_input = True
 
 
-class LabelsError(StoreError, ValueError):
-    """A labels file cannot be read or does not fit the catalogue."""
+class RowFileError(StoreError, ValueError):
+    """A file of rows that the owner of a catalogue wrote cannot be read as it stands."""
 
     is_wrong_input = True
+
+
+class LabelsError(RowFileError):
+    """A labels file cannot be read or does not fit the catalogue."""
+
+
+class ManifestError(RowFileError):
+    """A manifest cannot be read, or names no file that is there."""

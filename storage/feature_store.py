@@ -60,6 +60,11 @@ class StoredTrack:
     peak: float
     rms_db: float
     warnings: list[str]
+    tag_title: str | None = None
+    tag_artist: str | None = None
+    tag_album: str | None = None
+    tag_genre: str | None = None
+    tag_year: int | None = None
 
 
 class FeaturePartitionWriter:
@@ -113,9 +118,13 @@ class FeaturePartitionWriter:
 
     def fail_track(self, failure: TrackFailure) -> None:
         """Drop the frames appended since the last track and record why."""
+        self.drop_unfinished()
+        self._failures.append(failure)
+
+    def drop_unfinished(self) -> None:
+        """Drop the frames appended since the last track, for another attempt at this one."""
         self._spool.seek(self._n_frames * self._frame_bytes)
         self._spool.truncate()
-        self._failures.append(failure)
 
     @property
     def n_frames(self) -> int:

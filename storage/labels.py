@@ -1,30 +1,35 @@
-"""Labels of tracks: from the folders of a catalogue, or from a CSV or Parquet file.
+"""Labels of tracks: from the folders of a catalogue, or from a CSV, Parquet or JSON lines file.
 
-A labels file has the columns ``track path`` (below a catalogue root), ``label`` and, if known,
-``group`` (artist: the unit that never straddles a training split).
+A labels file has the columns ``track path`` (or ``path``; below a catalogue root), ``label`` and,
+if known, ``group`` (artist: the unit that never straddles a training split).
 
 Public: `labels_from_folders`, `labels_from_file`, `read_labels`.
 """
 
-import csv
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from musichash_core.records import SourceFile, TrackFailure
 from storage.catalogue import CatalogueRow
 from storage.errors import LabelsError
+from storage.row_columns import Column, RowFile
+from storage.row_files import read_rows
 
 PATH_COLUMN = "track path"
-LABEL_COLUMN = "label"
-GROUP_COLUMN = "group"
-_NAMED_EXAMPLES = 3
 
-_Row = tuple[str, Mapping[str, str | None]]
-"""Where a row stands in its file, for messages, and its columns."""
+LABELS_FILE = RowFile(
+    kind="labels file",
+    option="--labels",
+    error=LabelsError,
+    columns=(
+        Column((PATH_COLUMN, "path"), is_required=True),
+        Column(("label",), is_required=True),
+        Column(("group",)),
+    ),
+)
+
+_NAMED_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,11 @@ def labels_from_folders(files: Iterable[SourceFile]) -> list[CatalogueRow]:
 
 
 def labels_from_file(
-    path: Path, files: Sequence[SourceFile], failures: Collection[TrackFailure] = ()
+    path: Path,
+    files: Sequence[SourceFile],
+    failures: Collection[TrackFailure] = (),
+    *,
+    is_part: bool = False,
 ) -> list[CatalogueRow]:
     """Give each file the label that a labels file has for its path; files without a row have none.
 
@@ -54,6 +63,8 @@ def labels_from_file(
         The labels file.
     files, failures : sequences
         What a scan found, and what it could not read: a label may name that too.
+    is_part : bool
+        Whether the files are a part of the catalogue, so that labels may name others.
 
     Raises
     ------
@@ -68,7 +79,7 @@ def labels_from_file(
         else CatalogueRow(file)
         for file in files
     ]
-    missing = sorted(labels.keys() - {file.path for file in files})
+    missing = [] if is_part else sorted(labels.keys() - {file.path for file in files})
     if failures:
         roots = {file.root for file in files}
         unreadable = tuple(failure.path for failure in failures)
@@ -98,66 +109,13 @@ def read_labels(path: Path) -> dict[str, Label]:
     LabelsError
         If it cannot be read, lacks a column, or has a row without a path or twice for one.
     """
-    try:
-        rows = _parquet_rows(path) if path.suffix.lower() == ".parquet" else _csv_rows(path)
-    except LabelsError:
-        raise
-    except FileNotFoundError as error:
-        raise LabelsError(f"the labels file {path} does not exist; check --labels") from error
-    except UnicodeDecodeError as error:
-        raise LabelsError(f"the labels file {path} is not UTF-8: {error}") from error
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise LabelsError(f"the labels file {path} cannot be read: {error}") from error
     labels: dict[str, Label] = {}
-    for place, row in rows:
-        name = row.get(PATH_COLUMN)
+    for place, (name, label, group) in read_rows(path, LABELS_FILE).rows:
         if not name:
             raise LabelsError(f"{path}, {place}: the column {PATH_COLUMN!r} is empty")
+        if any("\0" in text for text in (name, label, group) if text):
+            raise LabelsError(f"{path}, {place}: it holds NUL bytes; write the file anew")
         if name in labels:
             raise LabelsError(f"{path}, {place}: {name!r} has a row already; keep one of them")
-        labels[name] = Label(row.get(LABEL_COLUMN) or None, row.get(GROUP_COLUMN) or None)
+        labels[name] = Label(label or None, group or None)
     return labels
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    for name in (PATH_COLUMN, LABEL_COLUMN):
-        if name not in columns:
-            raise LabelsError(
-                f"{path} has the columns {', '.join(columns) or '(none)'} and lacks {name!r}; "
-                f"wanted are {PATH_COLUMN!r}, {LABEL_COLUMN!r} and optionally {GROUP_COLUMN!r}"
-            )
-    for name in (PATH_COLUMN, LABEL_COLUMN, GROUP_COLUMN):
-        if columns.count(name) > 1:
-            raise LabelsError(f"{path} has more than one column {name!r}; keep one of them")
-
-
-def _csv_rows(path: Path) -> list[_Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = next(reader, [])
-            _check_columns(path, header)
-            rows: list[_Row] = []
-            for values in reader:
-                if not values:
-                    continue  # an empty line
-                if len(values) != len(header):
-                    raise LabelsError(
-                        f"{path}, line {reader.line_num}: {len(values)} fields where the header "
-                        f"has {len(header)}; put quotes around fields that hold a comma"
-                    )
-                row = dict(zip(header, values, strict=True))
-                rows.append((f"line {reader.line_num}", row))
-        except csv.Error as error:
-            raise LabelsError(f"{path}, line {reader.line_num}: {error}") from error
-    return rows
-
-
-def _parquet_rows(path: Path) -> list[_Row]:
-    with pq.ParquetFile(path) as file:
-        columns = file.schema_arrow.names
-        _check_columns(path, columns)
-        wanted = [name for name in (PATH_COLUMN, LABEL_COLUMN, GROUP_COLUMN) if name in columns]
-        table = file.read(columns=wanted)
-    text = pa.table({name: table[name].cast(pa.string()) for name in wanted})
-    return [(f"row {number}", row) for number, row in enumerate(text.to_pylist(), start=1)]

@@ -6,8 +6,8 @@ Public: `StoreLayout`, `STORE_FORMAT`.
 from dataclasses import dataclass
 from pathlib import Path
 
-STORE_FORMAT = 1
-"""Version of the layout as a whole; a store of another version is refused."""
+STORE_FORMAT = 2
+"""Version of the layout and of the tables as a whole; a store of another version is refused."""
 
 RECEIPT_NAME = "receipt.json"
 

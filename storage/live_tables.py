@@ -145,6 +145,7 @@ def _track_row(
         "locations": [f"{row.file.root}/{row.file.path}" for row in places],
         "label": labelled.label,
         "group": labelled.group,
+        "external_id": next((row.external_id for row in places if row.external_id), None),
         "n_bytes": first.file.n_bytes,
         "status": "failed" if facts is None else "ok",
         **{name: None if facts is None else facts[name] for name in _FACT_NAMES},

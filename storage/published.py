@@ -1,8 +1,10 @@
 """Reading what is published: the tables of a snapshot.
 
-Public: `read_table`, `published_track_ids`, `table_paths`, `snapshot_entry`, `require_snapshot`.
+Public: `read_table`, `read_batches`, `published_track_ids`, `table_paths`, `snapshot_entry`,
+`require_snapshot`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +13,7 @@ from storage.atomic import FileDigest
 from storage.errors import ArtefactMissingError
 from storage.layout import StoreLayout
 from storage.snapshots import Snapshot, current_snapshot
-from storage.tables import read_part
+from storage.tables import part_batches, part_schema, read_part
 
 
 def require_snapshot(layout: StoreLayout) -> Snapshot:
@@ -39,6 +41,14 @@ def table_paths(layout: StoreLayout, snapshot: Snapshot, name: str) -> list[Path
 def read_table(layout: StoreLayout, snapshot: Snapshot, name: str) -> pa.Table:
     """Read a whole table of a snapshot, in row order."""
     return pa.concat_tables([read_part(path) for path in table_paths(layout, snapshot, name)])
+
+
+def read_batches(
+    layout: StoreLayout, snapshot: Snapshot, name: str
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Give the schema of a table of a snapshot, and its rows, in order and a few at a time."""
+    paths = table_paths(layout, snapshot, name)
+    return part_schema(paths[0]), (batch for path in paths for batch in part_batches(path))
 
 
 def published_track_ids(layout: StoreLayout) -> set[str]:

@@ -12,6 +12,10 @@ def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False
 
 _TRACK_ID = _field("track_id", pa.string(), "identity: 128-bit BLAKE2b of the file's bytes, hex")
 
+_EXTERNAL_ID = _field(
+    "external_id", pa.string(), "the owner's own identifier, given by the manifest", nullable=True
+)
+
 _FACTS = (
     _field("duration_s", pa.float64(), "decoded length, seconds"),
     _field("sr", pa.int32(), "sample rate of the file, Hz"),
@@ -21,6 +25,11 @@ _FACTS = (
     _field("peak", pa.float32(), "largest absolute sample of the down-mix, 1 = full scale"),
     _field("rms_db", pa.float32(), "root mean square of the down-mix, dB re full scale"),
     _field("warnings", pa.list_(pa.string()), "what was odd and not fatal while decoding"),
+    _field("tag_title", pa.string(), "title, as the file's tags say", nullable=True),
+    _field("tag_artist", pa.string(), "artist, as the file's tags say", nullable=True),
+    _field("tag_album", pa.string(), "album, as the file's tags say", nullable=True),
+    _field("tag_genre", pa.string(), "genre, as the file's tags say", nullable=True),
+    _field("tag_year", pa.int16(), "year of release, as the file's tags say", nullable=True),
 )
 
 TRACK_FACTS = pa.schema(
@@ -43,6 +52,7 @@ TRACKS = pa.schema(
             "label", pa.string(), "genre or class given by folder or labels file", nullable=True
         ),
         _field("group", pa.string(), "artist or other unit never split", nullable=True),
+        _EXTERNAL_ID,
         _field("n_bytes", pa.int64(), "size of the file, bytes"),
         _field("status", pa.string(), "ok, or failed (see the failures table)"),
         *(field.with_nullable(True) for field in _FACTS),
@@ -105,6 +115,7 @@ CATALOGUE = pa.schema(
         _field("mtime_ns", pa.int64(), "modification time, nanoseconds"),
         _field("label", pa.string(), "genre or class", nullable=True),
         _field("group", pa.string(), "artist or other unit never split", nullable=True),
+        _EXTERNAL_ID,
     ]
 )
 """One row per file that the last scan found."""

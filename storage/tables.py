@@ -1,9 +1,10 @@
 """Parquet files: written with page checksums in one fixed way, read with the checksums verified.
 
-Public: `table_of`, `write_rows`, `write_part`, `read_part`.
+Public: `table_of`, `write_rows`, `write_part`, `read_part`, `part_schema`, `part_batches`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVer
 from storage.layout import StoreLayout
 
 ROW_GROUP_ROWS = 65_536
+BATCH_ROWS = 8_192
+"""Rows held at once where a table is read a few at a time."""
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -66,6 +69,30 @@ def write_part(layout: StoreLayout, name: str, table: pa.Table) -> FileDigest:
     return FileDigest(layout.relative(final), digest.size, digest.sha256)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; what goes wrong while it is read becomes an error of ours."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise ArtefactMissingError(f"{path} does not exist") from error
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        raise DamagedArtefactError(f"{path} is damaged: {error}; run 'musichash verify'") from error
+
+
+def part_schema(path: Path) -> pa.Schema:
+    """Give the columns of a Parquet file; raises like `read_part`."""
+    with _opened(path) as file:
+        return file.schema_arrow
+
+
+def part_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Give the rows of a Parquet file, `BATCH_ROWS` at a time; raises like `read_part`."""
+    with _opened(path) as file:
+        yield from file.iter_batches(BATCH_ROWS)
+
+
 def read_part(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     """Read a Parquet file, verifying its page checksums.
 
@@ -78,13 +105,8 @@ def read_part(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     FormatVersionError
         If its columns are not those of `schema`.
     """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
-    except FileNotFoundError as error:
-        raise ArtefactMissingError(f"{path} does not exist") from error
-    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        raise DamagedArtefactError(f"{path} is damaged: {error}; run 'musichash verify'") from error
+    with _opened(path) as file:
+        table = file.read()
     if schema is not None and not table.schema.equals(schema):
         raise FormatVersionError(
             f"{path} does not have the expected columns ({_differences(table.schema, schema)}); "

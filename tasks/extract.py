@@ -14,7 +14,7 @@ from musichash_core.records import Partition, PartitionSummary, TrackFailure, Wo
 from storage.feature_store import FeaturePartitionWriter
 from storage.store import open_store
 from tasks.front_end import choose_front_end
-from tasks.resources import peak_memory_bytes
+from tasks.resources import decoder_box, peak_memory_bytes
 from tasks.track_extraction import Outcome, batch_tracks, stream_tracks
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
 
     Safe to repeat and to run twice at once: the first finished folder stays.
     """
-    started, clock = time.process_time(), time.perf_counter()
+    box = decoder_box(config.decode)
+    started, clock = time.process_time() + box.cpu_s, time.perf_counter()
     fingerprint = config.feature_fingerprint
     folder = open_store(store).feature_partition_path(fingerprint, partition.partition_id)
     n_failed = 0
@@ -45,9 +46,9 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
         n_done=len(partition.items) - n_failed,
         n_failed=n_failed,
         audio_s=audio_s,
-        cpu_s=time.process_time() - started,
+        cpu_s=time.process_time() + box.cpu_s - started,
         n_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak_memory_bytes() + box.peak_memory_bytes,
     )
     _log(summary, time.perf_counter() - clock)
     return summary

@@ -1,15 +1,18 @@
 """What a worker process keeps between units of work, and how its threads are pinned.
 
-Public: `loaded_models`, `warm_worker`, `peak_memory_bytes`, `code_fingerprint`.
+Public: `check_decoder`, `decoder_box`, `loaded_models`, `warm_worker`, `peak_memory_bytes`,
+`code_fingerprint`.
 """
 
 import hashlib
 import importlib
+import threading
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musichash_core.decode import DecodeConfig, DecoderBox
 from musichash_core.kernel_warmup import warm_kernels
 from storage.store import open_store
 
@@ -23,6 +26,31 @@ def warm_worker() -> None:
     """Load the compiled kernels and the storage engines, so that no track pays for it."""
     importlib.import_module("storage.feature_store")
     warm_kernels()
+
+
+def check_decoder(config: DecodeConfig) -> None:
+    """Start a decoder process once, so that a sandbox that is not to be had is noticed early.
+
+    Raises
+    ------
+    BoxStartError, ConfigError
+        If none can be started on this machine.
+    """
+    with DecoderBox(config) as box:
+        box.start()
+
+
+_OF_THIS_THREAD = threading.local()
+
+
+def decoder_box(config: DecodeConfig) -> DecoderBox:
+    """Give the decoder process of this thread; it is kept until other limits are asked for."""
+    box: DecoderBox | None = getattr(_OF_THIS_THREAD, "box", None)
+    if box is None or box.config != config:
+        if box is not None:
+            box.close()
+        box = _OF_THIS_THREAD.box = DecoderBox(config)
+    return box
 
 
 @lru_cache(maxsize=2)

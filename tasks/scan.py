@@ -1,10 +1,12 @@
 """Stage 1, scan: find the audio files of the catalogue, give each its identity and its label.
 
+The files are all that lie below the roots, or those that a manifest names.
+
 Public: `check_catalogues`, `look`, `record`, `recorded`, `Found`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musichash_core.records import SourceFile
@@ -15,8 +17,10 @@ from storage.catalogue import (
     scan_catalogue,
     write_catalogue,
 )
-from storage.errors import ArtefactMissingError
+from storage.errors import ArtefactMissingError, ManifestError
+from storage.file_identities import DEFAULT_MAX_FILE_MB
 from storage.labels import labels_from_file, labels_from_folders
+from storage.manifest import Manifest, read_manifest, scan_manifest
 from storage.store import open_store
 
 __all__ = ["Catalogue", "Found", "check_catalogues", "look", "record", "recorded"]
@@ -34,11 +38,14 @@ class Found:
         Files read because they were new or changed.
     n_ignored : int
         Files of other kinds.
+    passed_by : tuple of str
+        Columns of the manifest that mean nothing here.
     """
 
     catalogue: Catalogue
     n_hashed: int
     n_ignored: int
+    passed_by: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -59,9 +66,11 @@ def look(
     roots: Sequence[str],
     *,
     labels: str | None = None,
+    manifest: str | None = None,
+    max_file_mb: int = DEFAULT_MAX_FILE_MB,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Found:
-    """Find every audio file below some roots; writes nothing.
+    """Find every audio file below some roots, or those that a manifest names; writes nothing.
 
     Parameters
     ----------
@@ -70,22 +79,63 @@ def look(
     roots : sequence of str
         Catalogue roots.
     labels : str, optional
-        A labels file; without it the first folder below a root is the label.
+        A labels file; without it, and without labels in a manifest, the first folder below a root
+        is the label.
+    manifest : str, optional
+        The files to process; without it all that lie below the roots.
+    max_file_mb : int
+        Larger files are failures and are not read; megabytes.
     on_progress : callable, optional
         Called with the number of files identified and found.
 
     Raises
     ------
-    CatalogueError, LabelsError, StoreError
+    CatalogueError, LabelsError, ManifestError, StoreError
     """
     absolute = check_roots(roots)
-    result = scan_catalogue(absolute, _known_files(store), on_progress=on_progress)
+    if manifest is not None:
+        listed = read_manifest(Path(manifest), absolute, spellings=list(map(str, roots)))
+        return _look_at(listed, store, labels, max_file_mb, on_progress)
+    result = scan_catalogue(
+        absolute, _known_files(store), max_file_mb=max_file_mb, on_progress=on_progress
+    )
     rows = (
         labels_from_folders(result.files)
         if labels is None
         else labels_from_file(Path(labels), result.files, result.failures)
     )
     return Found(Catalogue(tuple(rows), result.failures), result.n_hashed, result.n_ignored)
+
+
+def _look_at(
+    listed: Manifest,
+    store: str,
+    labels: str | None,
+    max_file_mb: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> Found:
+    """Find the files of a manifest; its labels count, or those of a file, or the folders."""
+    if listed.has_labels and labels is not None:
+        raise ManifestError(
+            f"both the manifest {listed.path} and the labels file {labels} give labels; "
+            "leave out --labels, or the columns 'label' and 'group' of the manifest"
+        )
+    result, rows = scan_manifest(
+        listed, _known_files(store), max_file_mb=max_file_mb, on_progress=on_progress
+    )
+    if not listed.has_labels:
+        labelled = (
+            labels_from_folders(result.files)
+            if labels is None
+            else labels_from_file(Path(labels), result.files, is_part=True)
+        )
+        rows = [
+            replace(row, label=other.label, group=other.group)
+            for row, other in zip(rows, labelled, strict=True)
+        ]
+    return Found(
+        Catalogue(tuple(rows), result.failures), result.n_hashed, 0, passed_by=listed.passed_by
+    )
 
 
 def _known_files(store: str) -> list[SourceFile]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import logits_to_codes
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import AudioStream, open_beneath
+from musichash_core.decode import open_beneath
 from musichash_core.errors import DecodeError, MusicHashError, ParameterError
 from musichash_core.failure_codes import FAILURE_CODES
 from musichash_core.features import FeatureExtractor
@@ -27,7 +27,7 @@ from storage.live_tables import packed_codes
 from storage.published import read_table, require_snapshot, snapshot_entry
 from storage.snapshots import Snapshot
 from storage.store import open_store
-from tasks.resources import loaded_models
+from tasks.resources import decoder_box, loaded_models
 
 MAX_K = 10_000
 SHORTEST_ID_PREFIX = 6
@@ -253,7 +253,7 @@ def extract_file(path: str, config: PipelineConfig) -> TrackFrames:
     extractor = FeatureExtractor(config.features)
     try:
         descriptor = open_beneath(str(resolved.parent), os.fsencode(resolved.name))
-        with AudioStream(descriptor, config.decode) as stream:
+        with decoder_box(config.decode).open(descriptor) as stream:
             pieces = [extractor.push(block) for block in stream.resampled(config.features.sr)]
     except DecodeError as error:
         remedy = FAILURE_CODES[error.code].remedy

@@ -55,11 +55,12 @@ def store_status(store: str) -> dict[str, Any]:
 
 
 def list_failures(store: str) -> list[dict[str, Any]]:
-    """List the published failures, each with the cause and the remedy of its code."""
+    """List the published failures by path, each with the cause and the remedy of its code."""
     layout = open_store(store)
     rows: list[dict[str, Any]] = read_table(
         layout, require_snapshot(layout), "failures"
     ).to_pylist()
+    rows.sort(key=lambda row: row["path"])
     for row in rows:
         reason = FAILURE_CODES[row["code"]]
         row["cause"], row["remedy"] = reason.cause, reason.remedy

@@ -3,26 +3,37 @@
 Public: `stream_tracks`, `batch_tracks`, `Outcome`.
 """
 
+import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import AudioStream, check_unchanged, open_beneath
+from musichash_core.decode import BoxedStream, check_unchanged, open_beneath
 from musichash_core.errors import DecodeError
 from musichash_core.features import FeatureExtractor
 from musichash_core.records import WorkItem
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
+from tasks.resources import decoder_box
 
 SILENCE_DB = -120.0
 """Level stored for digital silence, dB re full scale."""
 
+BOX_BROKE = frozenset({"decoder-crashed", "memory"})
+"""Failures that an earlier file of the same decoder process may have caused."""
+
 BATCH_AUDIO_S = 600.0
 """Audio collected for one batch on a device; a longer track is streamed instead. Up to twice this
 may come together: about 2.6 GB on the device at the default settings."""
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 Outcome = StoredTrack | DecodeError
 """What became of a track: its facts, or why it cannot be used."""
@@ -37,10 +48,28 @@ def stream_tracks(
     """
     for item in items:
         try:
-            outcome: Outcome = _stream_track(item, config, writer)
+            outcome: Outcome = _twice_if_the_box_broke(
+                partial(_stream_track, item, config, writer), writer
+            )
         except DecodeError as error:
             outcome = error
         yield item, outcome
+
+
+def _twice_if_the_box_broke(work: Callable[[], _T], writer: FeaturePartitionWriter) -> _T:
+    """Give a track a second chance, in a new decoder process, when the first one died over it.
+
+    What killed the process may have been left behind by an earlier file; a track that kills a
+    fresh one is guilty.
+    """
+    try:
+        return work()
+    except DecodeError as error:
+        if error.code not in BOX_BROKE:
+            raise
+        log.warning("decoding again in a new process: %s", error)
+        writer.drop_unfinished()
+        return work()
 
 
 def _stream_track(
@@ -74,7 +103,7 @@ def batch_tracks(
     batch = _Batch(config, writer, device)
     for item in items:
         try:
-            is_taken = batch.take(item)
+            is_taken = _twice_if_the_box_broke(partial(batch.take, item), writer)
         except DecodeError as error:
             yield from batch.give()
             yield item, error
@@ -94,7 +123,7 @@ class _Batch:
         self._config = config
         self._writer = writer
         self._device = device
-        self._waiting: list[tuple[WorkItem, AudioStream, NDArray[np.float32]]] = []
+        self._waiting: list[tuple[WorkItem, BoxedStream, NDArray[np.float32]]] = []
 
     @property
     def _max_samples(self) -> int:
@@ -140,19 +169,19 @@ class _Batch:
             )
 
 
-def _open(item: WorkItem, config: PipelineConfig) -> AudioStream:
+def _open(item: WorkItem, config: PipelineConfig) -> BoxedStream:
     descriptor = open_beneath(item.file.root, item.file.path_raw)
     try:
         check_unchanged(descriptor, item.file.n_bytes, item.file.mtime_ns)
     except DecodeError:
         os.close(descriptor)
         raise
-    return AudioStream(descriptor, config.decode)
+    return decoder_box(config.decode).open(descriptor)
 
 
 def _facts(
     item: WorkItem,
-    stream: AudioStream,
+    stream: BoxedStream,
     *,
     first_frame: int,
     n_frames: int,
@@ -171,6 +200,11 @@ def _facts(
         peak=peak,
         rms_db=_level_db(mean_square),
         warnings=list(stream.warnings),
+        tag_title=stream.tags.title,
+        tag_artist=stream.tags.artist,
+        tag_album=stream.tags.album,
+        tag_genre=stream.tags.genre,
+        tag_year=stream.tags.year,
     )
 
 

@@ -5,6 +5,7 @@
 hurt costs that process, not the worker.
 """
 
+from musichash_core.decode.box.decoder_box import BoxedStream, DecoderBox
 from musichash_core.decode.limits import DecodeConfig
 from musichash_core.decode.reader import BLOCK_FRAMES, AudioInfo
 from musichash_core.decode.resampling import resample_blocks
@@ -15,7 +16,9 @@ __all__ = [
     "BLOCK_FRAMES",
     "AudioInfo",
     "AudioStream",
+    "BoxedStream",
     "DecodeConfig",
+    "DecoderBox",
     "check_unchanged",
     "open_beneath",
     "resample_blocks",

@@ -31,6 +31,28 @@ class DecodeConfig(BaseModel):
         default=768_000, le=2_000_000, description="highest sample rate accepted, Hz"
     )
     max_channels: int = Field(default=32, ge=1, le=1024, description="most channels accepted")
+    max_file_mb: int = Field(
+        default=16_000, ge=1, description="larger files are refused unread, megabytes"
+    )
+    deadline_s: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time to wait for a file's decoder before it is stopped, seconds",
+    )
+    deadline_per_audio_s: float = Field(
+        default=0.1,
+        ge=0,
+        allow_inf_nan=False,
+        description="further time for each second of audio that came out, seconds",
+    )
+    memory_mb: int = Field(
+        default=1_000, ge=300, description="address space of the decoder process, megabytes"
+    )
+    sandbox: Sandbox = Field(
+        default="off",
+        description="what surrounds the decoder process beside its limits: off, unshare, bwrap",
+    )
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -1,10 +1,11 @@
 """What an audio file is, told from its first bytes; the suffix of its name never decides.
 
-Public: `find_container`, `sniff_container`, `id3_bytes`, `HEAD_BYTES`.
+Public: `find_container`, `sniff_container`, `skip_id3`, `id3_bytes`, `HEAD_BYTES`.
 """
 
 import os
 
+from musichash_core.decode.foreign_content import describe_content
 from musichash_core.errors import DecodeError
 
 HEAD_BYTES = 4096
@@ -32,15 +33,39 @@ _FIXED_MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"MAC ", "monkeys-audio"),
     (0, b"DSD ", "dsf"),
     (0, b"FRM8", "dsdiff"),
+    (0, b"tBaK", "tak"),
+    (0, b"OFR ", "optimfrog"),
+    (0, b"ADIF", "aac-adif"),
     (0, b"MPCK", "musepack"),
     (0, b"MP+", "musepack"),
-    (0, b"\x0b\x77", "ac3"),
     (0, b"#!AMR", "amr"),
     (0, b"MThd", "midi"),
+    (8, b"RMID", "midi"),
+    (8, b"AVI ", "avi"),
+    (8, b"8SVX", "svx"),
+    (0, b"ajkg", "shorten"),
+    (0, b"Creative Voice File", "voc"),
+    (0, b"NIST_1A", "nist-sphere"),
+    (0, b"IMPM", "tracker-module"),
+    (0, b"Extended Module: ", "tracker-module"),
+    (44, b"SCRM", "tracker-module"),
+    (1080, b"M.K.", "tracker-module"),
+    (0, b"FLV\x01", "flv"),
+    (0, b"\0\0\x01\xba", "mpeg-video"),
     (0, b"RIFX", "rifx"),
     (0, b".RMF", "realmedia"),
     (0, b".ra\xfd", "realaudio"),
 )
+
+AC3_SYNC = b"\x0b\x77"
+LAST_AC3_VERSION = 10
+"""What stands in the sixth byte of an AC-3 frame; those of E-AC-3 have 11 to 16."""
+
+_QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
+"""What QuickTime files begin with that have no ``ftyp`` (before 2001, and some cameras)."""
+
+_OGG_HEADER_BYTES = 27
+_OGG_BEGINS_STREAM = 2
 
 _OGG_CODECS: tuple[tuple[bytes, str], ...] = (
     (b"\x01vorbis", "ogg-vorbis"),
@@ -60,21 +85,33 @@ def find_container(descriptor: int) -> str:
     OSError
         If it cannot be read.
     """
-    head = os.pread(descriptor, HEAD_BYTES, 0)
+    at = skip_id3(descriptor)
+    head = os.pread(descriptor, HEAD_BYTES, at)
     if not head:
-        raise DecodeError("empty", "the file has 0 bytes")
-    at = 0
-    for _ in range(MAX_TAGS):
-        if not (tag_bytes := id3_bytes(head)):
-            break
-        at += tag_bytes
-        head = os.pread(descriptor, HEAD_BYTES, at)
-    if not head:
+        if at == 0:
+            raise DecodeError("empty", "the file has 0 bytes")
         raise DecodeError("truncated", "the file ends inside the ID3 tag that it begins with")
     container = sniff_container(head)
     if container is None:
-        raise DecodeError("not-audio", f"the content begins with {head[:16]!r}: no audio format")
+        raise DecodeError("not-audio", describe_content(head))
     return container
+
+
+def skip_id3(descriptor: int) -> int:
+    """Give where an open file goes on behind the ID3v2 tags that it begins with.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    at = 0
+    for _ in range(MAX_TAGS):
+        tag_bytes = id3_bytes(os.pread(descriptor, ID3_HEADER_BYTES, at))
+        if not tag_bytes:
+            break
+        at += tag_bytes
+    return at
 
 
 def id3_bytes(head: bytes) -> int:
@@ -111,6 +148,10 @@ def sniff_container(head: bytes) -> str | None:
         return "aiff"
     if head[:4] == b"OggS":
         return _ogg_codec(head)
+    if head[:1] == b"\0" and head[4:8] in _QUICKTIME_BOXES:
+        return "mp4"
+    if head[:2] == AC3_SYNC:
+        return "eac3" if len(head) > 5 and head[5] >> 3 > LAST_AC3_VERSION else "ac3"
     for offset, magic, name in _FIXED_MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return name
@@ -118,10 +159,17 @@ def sniff_container(head: bytes) -> str | None:
 
 
 def _ogg_codec(head: bytes) -> str:
-    first_page = head[:512]
-    for magic, name in _OGG_CODECS:
-        if magic in first_page:
-            return name
+    """Name the first sound stream; the pages that begin the streams stand before all others."""
+    at = 0
+    while head[at : at + 4] == b"OggS" and len(head) > at + _OGG_HEADER_BYTES:
+        if not head[at + 5] & _OGG_BEGINS_STREAM:
+            break
+        n_segments = head[at + _OGG_HEADER_BYTES - 1]
+        body = at + _OGG_HEADER_BYTES + n_segments
+        for magic, name in _OGG_CODECS:
+            if head.startswith(magic, body):
+                return name
+        at = body + sum(head[at + _OGG_HEADER_BYTES : body])
     return "ogg-unknown"
 
 

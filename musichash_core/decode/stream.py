@@ -9,19 +9,25 @@ Public: `AudioStream`.
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musichash_core.decode.completeness import check_complete
+from musichash_core.decode.ffmpeg.ffmpeg_reader import FFMPEG_CONTAINERS, FfmpegReader
+from musichash_core.decode.foreign_content import FORMAT_NAMES
 from musichash_core.decode.limits import DecodeConfig
-from musichash_core.decode.reader import UNKNOWN_FRAMES, AudioInfo, BlockReader
+from musichash_core.decode.reader import UNKNOWN_FRAMES, AudioInfo
 from musichash_core.decode.resampling import resample_blocks
 from musichash_core.decode.safe_open import reading
-from musichash_core.decode.sndfile_reader import SNDFILE_CONTAINERS, SndfileReader
+from musichash_core.decode.sndfile.complete_reader import open_complete
+from musichash_core.decode.sndfile.completeness import check_complete
+from musichash_core.decode.sndfile.joined_reader import JoinedReader
+from musichash_core.decode.sndfile.sndfile_reader import SNDFILE_CONTAINERS
 from musichash_core.decode.sniffing import find_container
+from musichash_core.decode.tags import AudioTags, read_tags, tags_from_metadata
 from musichash_core.errors import DecodeError
 
 MAX_SANE_SAMPLE = 1e4
@@ -45,7 +51,10 @@ class AudioStream:
     n_frames : int
         Frames decoded so far.
     warnings : tuple of str
-        Set after the last block; see `musichash_core.decode.completeness.check_complete`.
+        Set after the last block; see `musichash_core.decode.sndfile.complete_reader.open_complete`,
+        `musichash_core.decode.sndfile.completeness.check_complete` and `FfmpegReader`.
+    tags : AudioTags
+        Set after the last block.
 
     Raises
     ------
@@ -57,16 +66,19 @@ class AudioStream:
     def __init__(self, descriptor: int, config: DecodeConfig) -> None:
         self._descriptor = descriptor
         self._config = config
-        self._reader: BlockReader | None = None
+        self._reader: JoinedReader | FfmpegReader | None = None
         self.n_frames = 0
         self.warnings: tuple[str, ...] = ()
+        self.tags = AudioTags()
         try:
             with reading():
                 self._before = os.fstat(descriptor)
-                container = find_container(descriptor)
-            self._reader = _open_reader(descriptor, container)
-            self.info: AudioInfo = self._reader.info
-            _check_limits(self.info, config)
+            with self._blaming_changes():
+                with reading():
+                    container = find_container(descriptor)
+                self._reader = _open_reader(descriptor, container)
+                self.info: AudioInfo = self._reader.info
+                _check_limits(self.info, config)
         except BaseException:
             self.close()
             raise
@@ -90,8 +102,12 @@ class AudioStream:
         """
         if self._reader is None:
             return
+        with self._blaming_changes():
+            yield from self._decode(self._reader)
+
+    def _decode(self, reader: JoinedReader | FfmpegReader) -> Iterator[NDArray[np.float32]]:
         longest = self._config.max_duration_s * self.info.sr
-        while len(frames := self._reader.read()) > 0:
+        while len(frames := reader.read()) > 0:
             self.n_frames += len(frames)
             if self.n_frames > longest:
                 raise DecodeError(
@@ -100,7 +116,7 @@ class AudioStream:
                     "decode.max_duration_s sets the limit",
                 )
             yield self._down_mix(frames)
-        self._check_end()
+        self._check_end(reader)
 
     def _down_mix(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         highest, lowest = float(frames.max()), float(frames.min())
@@ -114,18 +130,32 @@ class AudioStream:
         mono *= np.float32(1 / frames.shape[1])
         return mono
 
-    def _check_end(self) -> None:
-        info = self.info
+    @contextmanager
+    def _blaming_changes(self) -> Iterator[None]:
+        """When the file has changed meanwhile, say so, and not what followed from it."""
+        try:
+            yield
+        except DecodeError as error:
+            if self._has_changed():
+                raise _changed() from error
+            raise
+
+    def _has_changed(self) -> bool:
         with reading():
             after = os.fstat(self._descriptor)
-            if (after.st_size, after.st_mtime_ns) != (
-                self._before.st_size,
-                self._before.st_mtime_ns,
-            ):
-                raise DecodeError("changed-while-reading", "size or time changed while it was read")
-            self.warnings = check_complete(
-                self._descriptor, info.container, info.claimed_frames, self.n_frames, info.sr
-            )
+        before = self._before
+        return (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+    def _check_end(self, reader: JoinedReader | FfmpegReader) -> None:
+        info = self.info
+        if self._has_changed():
+            raise _changed()
+        self.warnings = reader.warnings
+        if isinstance(reader, JoinedReader):  # FFmpeg's compares for itself
+            self.warnings += check_complete(reader.info, self.n_frames)
+            self.tags = read_tags(self._descriptor, info.container)
+        else:
+            self.tags = tags_from_metadata(reader.metadata)
         if self.n_frames == 0:
             raise DecodeError("empty", "the container holds no samples")
         duration_s = self.n_frames / info.sr
@@ -167,12 +197,19 @@ class AudioStream:
         self.close()
 
 
-def _open_reader(descriptor: int, container: str) -> BlockReader:
-    if container in SNDFILE_CONTAINERS:
-        return SndfileReader(descriptor, container)
+def _changed() -> DecodeError:
+    return DecodeError("changed-while-reading", "size or time changed while it was read")
+
+
+def _open_reader(descriptor: int, container: str) -> JoinedReader | FfmpegReader:
+    if container in FFMPEG_CONTAINERS:
+        return FfmpegReader(descriptor, container)
+    if container in SNDFILE_CONTAINERS or container == "ogg-unknown":  # which says what it is
+        return open_complete(descriptor, container)
+    is_decoded = SNDFILE_CONTAINERS | FFMPEG_CONTAINERS
+    decoded = ", ".join(name for key, name in FORMAT_NAMES.items() if key in is_decoded)
     raise DecodeError(
-        "unsupported-format",
-        f"the content is {container}; decoded are {', '.join(sorted(SNDFILE_CONTAINERS))}",
+        "unsupported-format", f"the content is {FORMAT_NAMES[container]}; decoded are {decoded}"
     )
 
 

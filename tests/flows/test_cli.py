@@ -1,9 +1,15 @@
 """The command line as an operator meets it: help, bad input, JSON, exit codes."""
 
+import csv
 import json
 import os
+import pty
 import re
 import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -139,13 +145,33 @@ def labels_name_missing_tracks(tmp_path, tones):
 
 def labels_lack_a_column(tmp_path, tones):
     path = tmp_path / "columns.csv"
-    path.write_text("path,label\nhum/0.wav,hum\n")
+    path.write_text("file,label\nhum/0.wav,hum\n")
     return ["--catalogue", tones, "--labels", path], 2, "lacks 'track path'"
+
+
+def manifest_is_missing(tmp_path, tones):
+    arguments = ["--catalogue", tones, "--manifest", tmp_path / "no.csv"]
+    return arguments, 2, r"the manifest .*no\.csv does not exist; check --manifest"
+
+
+def manifest_has_a_misspelt_column(tmp_path, tones):
+    path = tmp_path / "tonight.jsonl"
+    path.write_text('{"path": "hum/0.wav", "lable": "hum"}\n')
+    return ["--catalogue", tones, "--manifest", path], 2, r"'lable'; did you mean 'label'\?"
+
+
+def manifest_names_nothing_that_is_there(tmp_path, tones):
+    path = tmp_path / "tonight.csv"
+    path.write_text('path\n"../\x1b[2J\u202e"\nhum/gone.wav\n')
+    return ["--catalogue", tones, "--manifest", path], 2, r"not one of the 2 files"
 
 
 @pytest.mark.parametrize(
     "case",
     [
+        manifest_is_missing,
+        manifest_has_a_misspelt_column,
+        manifest_names_nothing_that_is_there,
         bad_catalogue,
         catalogue_is_a_file,
         empty_catalogue,
@@ -238,7 +264,7 @@ def test_a_store_of_another_format_is_refused_by_every_command(
     before = file_times(store)
     arguments = [str(tones) if word == "CATALOGUE" else word for word in command]
     said = complaint(musichash(*arguments, "--store", store), 1)
-    assert f"the store {store} has format 999, this version reads format 1" in said
+    assert f"the store {store} has format 999, this version reads format 2" in said
     assert file_times(store) == before
 
 
@@ -600,3 +626,137 @@ def test_features_deleted_by_hand_are_made_again_and_the_store_verifies(
     assert json.loads(musichash("status", "--store", store, "--json").out)["digest"] == digest
     verified = musichash("verify", "--store", store, "--json")
     assert json.loads(verified.out)["findings"] == []
+
+
+# --- names that act on terminals and spreadsheets ---
+
+
+def printed_on_a_terminal(*arguments):
+    """What a command writes when its standard output is a terminal."""
+    ours, its = pty.openpty()
+    command = [Path(sys.executable).with_name("musichash"), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=its, stdin=subprocess.DEVNULL) as process:
+        os.close(its)
+        pieces = []
+        with suppress(OSError):  # Linux says "input/output error" at the end
+            while piece := os.read(ours, 65_536):
+                pieces.append(piece)
+        os.close(ours)
+    assert process.returncode == 0
+    return b"".join(pieces).decode().replace("\r\n", "\n")
+
+
+EVIL = "=1+1\x1b[2J\u202egnp\n.wav"
+
+
+def test_names_act_neither_on_the_terminal_nor_in_a_spreadsheet(
+    musichash, prefect_server, tones, tiny_config_path, tmp_path
+):
+    store, manifest = tmp_path / "store", tmp_path / "tonight.csv"
+    (tones / "hum" / "0.wav").rename(tones / EVIL)
+    (tones / "hum" / "\x1b]0;x\x07.mp3").write_text("no audio")
+    names = [EVIL, "hum/1.wav", "hum/2.wav", "hiss/0.wav", "hiss/1.wav", "hiss/2.wav"]
+    with manifest.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "id", "label", "bpm"])
+        writer.writerows(
+            [name, f"=id{n}", "hum" if n < 3 else "hiss", 1] for n, name in enumerate(names)
+        )
+        writer.writerow(["hum/\x1b]0;x\x07.mp3", "", "", ""])
+        writer.writerow(["../../\x1b[31m\u202eetc/passwd", "", "", ""])
+    spoken = musichash(
+        *("run", "--catalogue", tones, "--store", store, "--config", tiny_config_path),
+        *("--manifest", manifest, "--workers", 1),
+    )
+    assert spoken.code == 3, spoken.err
+    assert "1 column(s) of the manifest passed by: 'bpm'" in spoken.out
+
+    def shown(*arguments):
+        spoken = musichash(*arguments, "--store", store)
+        assert spoken.code == 0, spoken.err
+        assert spoken.out.replace("\n", "").isprintable()
+        return spoken.out
+
+    said = shown("failures")
+    assert "hum/\\x1b]0;x\\x07.mp3: the content" in said
+    assert "line 10 of tonight.csv: the path '../../\\x1b[31m\\u202eetc/passwd'" in said
+    codes = {row["path"]: row["code"] for row in json.loads(shown("failures", "--json"))}
+    assert codes == {
+        f"{tones}/hum/\x1b]0;x\x07.mp3": "not-audio",
+        f"{tones}/../../\x1b[31m\u202eetc/passwd": "outside-root",
+    }
+    assert "=1+1\\x1b[2J\\u202egnp\\n.wav" in shown("search", "--track", "hum/1.wav")
+    matches = json.loads(shown("search", "--track", "hum/1.wav", "--json"))["matches"]
+    assert f"{tones}/{EVIL}" in {match["path"] for match in matches}
+
+    table = printed_on_a_terminal("export", "tracks", "--store", store)
+    assert table.replace("\n", "").isprintable()
+    assert '"\'=1+1\\x1b[2J\\u202egnp\\n.wav"' in table
+
+    target = tmp_path / "tracks.csv"
+    shown("export", "tracks", "--output", target)
+    with target.open(encoding="utf-8", newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file, strict=True)}
+    assert rows["'" + EVIL]["external_id"] == "'=id0"
+    lines = shown("export", "tracks", "--format", "jsonl").splitlines()
+    assert {json.loads(line)["path"]: json.loads(line)["external_id"] for line in lines} == {
+        **{name: f"=id{n}" for n, name in enumerate(names)},
+        "hum/\x1b]0;x\x07.mp3": None,
+    }
+
+
+# --- export ---
+
+
+def test_an_export_goes_to_standard_output_or_a_file(musichash, nights, tmp_path):
+    spoken = musichash("export", "failures", "--store", nights.store)
+    assert spoken.code == 0
+    header, row = csv.reader(spoken.out.splitlines())
+    assert header[:2] == ["track_id", "path"]
+    assert row[1].endswith("-truncated.ogg")
+    target = tmp_path / "codes.parquet"
+    spoken = musichash(
+        *("export", "codes", "--store", nights.store),
+        *("--format", "parquet", "--output", target),
+    )
+    assert spoken.out == f"9 rows of codes are in {target}\n"
+    assert target.read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["codez"], 2, "there is no table 'codez'; did you mean 'codes'?"),
+        (["codes", "--format", "parquet"], 2, "Parquet needs a file: name one with --output"),
+        (["codes", "--format", "xlsx"], 2, "is not one of 'csv', 'jsonl', 'parquet'"),
+        (["codes", "--output", "/no/where.csv"], 1, "/no/where.csv cannot be written"),
+    ],
+)
+def test_an_export_that_cannot_be_made_is_refused(musichash, nights, arguments, code, sentence):
+    spoken = musichash("export", *arguments, "--store", nights.store)
+    assert spoken.code == code
+    assert sentence in " ".join(spoken.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [
+        ("> /dev/full", 1, "error: standard output cannot be written: No space left on device\n"),
+        ("--output /dev/full", 1, "error: /dev/full cannot be written: No space left on device"),
+        ("| head -c 5", 0, ""),
+    ],
+)
+def test_an_export_into_a_full_device_or_a_closed_pipe_ends_in_a_sentence(
+    nights, where, code, said
+):
+    command = Path(sys.executable).with_name("musichash")
+    done = subprocess.run(
+        f"{command} export tracks --store '{nights.store}' {where}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(said)

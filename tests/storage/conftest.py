@@ -86,6 +86,8 @@ def stored_track(number, first_frame, n_frames):
         peak=0.5,
         rms_db=-20.5,
         warnings=["length-differs"] if number % 2 else [],
+        tag_title=f"Title {number}",
+        tag_year=1950 + number,
     )
 
 

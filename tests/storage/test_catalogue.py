@@ -60,7 +60,7 @@ def test_files_get_the_hash_of_their_bytes_sorted_by_path(music):
 def test_unchanged_files_are_not_read_again(music, monkeypatch):
     roots = check_roots([music])
     first = scan_catalogue(roots)
-    monkeypatch.setattr("storage.catalogue.open_beneath", None)  # reading would fail
+    monkeypatch.setattr("storage.file_identities.open_beneath", None)  # reading would fail
     second = scan_catalogue(roots, first.files)
     assert second.files == first.files
     assert second.n_hashed == 0
@@ -104,6 +104,24 @@ def test_files_without_bytes_have_an_identity(music):
     (music / "empty.wav").touch()
     files = {file.path: file for file in scan_catalogue(check_roots([music])).files}
     assert files["empty.wav"].track_id == identity(b"")
+
+
+def test_files_over_the_limit_are_failures_and_are_not_read(music, monkeypatch):
+    with (music / "huge.wav").open("wb") as file:
+        file.truncate(2_000_001)  # a hole: it takes no room
+    (music / "just.wav").write_bytes(bytes(2_000_000))
+    roots = check_roots([music])
+    first = scan_catalogue(roots)
+    assert len(first.files) == 6
+    # The limit counts for what is known from earlier scans, too, and is tried again each time.
+    for known in ((), first.files):
+        result = scan_catalogue(roots, known, max_file_mb=2)
+        (failure,) = result.failures
+        assert (failure.code, failure.path) == ("over-limit", f"{music}/huge.wav")
+        assert "2.0 MB, more than the 2 MB that decode.max_file_mb allows" in failure.message
+        assert len(result.files) == 5
+    monkeypatch.setattr("storage.file_identities.track_id_of", None)  # reading would fail
+    assert scan_catalogue(roots, result.files, max_file_mb=2).failures == result.failures
 
 
 @pytest.mark.timeout(10)
@@ -184,33 +202,33 @@ def test_odd_names_survive_the_catalogue_table(music, layout, name):
 
 
 def test_a_file_that_vanishes_during_the_scan_is_a_failure(music, monkeypatch):
-    from storage import catalogue
+    from storage import file_identities
 
-    def vanish(entry, known):
+    def vanish(*arguments):
         (music / "rock/b.ogg").unlink(missing_ok=True)
-        return identify(entry, known)
+        return identify(*arguments)
 
-    identify = catalogue._identify
-    monkeypatch.setattr(catalogue, "_identify", vanish)
+    identify = file_identities._identify
+    monkeypatch.setattr(file_identities, "_identify", vanish)
     assert failure_codes(scan_catalogue(check_roots([music]))) == {"b.ogg": "vanished"}
 
 
 def test_a_file_written_to_during_the_scan_is_a_failure(music, monkeypatch):
-    from storage import catalogue
+    from storage import file_identities
 
     def write_meanwhile(blocks):
         (music / "d.wav").write_bytes(b"fourth and more")
         return track_id_of(blocks)
 
-    track_id_of = catalogue.track_id_of
-    monkeypatch.setattr(catalogue, "track_id_of", write_meanwhile)
-    monkeypatch.setattr(catalogue, "HASH_THREADS", 1)
+    track_id_of = file_identities.track_id_of
+    monkeypatch.setattr(file_identities, "track_id_of", write_meanwhile)
+    monkeypatch.setattr(file_identities, "HASH_THREADS", 1)
     result = scan_catalogue(check_roots([music]))
     assert failure_codes(result) == {"d.wav": "changed-while-reading"}
 
 
 def test_progress_counts_up_to_the_number_found(music, monkeypatch):
-    monkeypatch.setattr("storage.catalogue.HASH_BATCH", 3)
+    monkeypatch.setattr("storage.file_identities.HASH_BATCH", 3)
     seen = []
     scan_catalogue(check_roots([music]), on_progress=lambda *numbers: seen.append(numbers))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -296,7 +314,7 @@ def test_a_root_without_audio_is_refused_and_says_what_it_has(tmp_path):
 def test_the_catalogue_comes_back_with_labels_and_failures(layout, helpers):
     failure = TrackFailure("", "/music/x.ogg", "scan", "permission", "no", 2)
     rows = (
-        CatalogueRow(helpers.source_file(1), "blues", "B. B. King"),
+        CatalogueRow(helpers.source_file(1), "blues", "B. B. King", "=007"),
         CatalogueRow(helpers.source_file(2)),
     )
     write_catalogue(layout, Catalogue(rows, (failure,)))

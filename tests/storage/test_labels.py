@@ -96,9 +96,10 @@ def test_the_sample_labels_fit_the_sample_catalogue(music_root, helpers):
         ('track path,label\na.ogg,"pop\n', "line 2: unexpected end of data"),
         ('track path,label\na.ogg,"pop"x\n', "line 2: ',' expected after '\"'"),
         ("track path,label\na.ogg," + "x" * 200_000, "line 2: field larger than field limit"),
-        ("path,label\na,b\n", r"has the columns path, label and lacks 'track path'; wanted are"),
-        ("track path;label\na;b\n", r"has the columns track path;label and lacks 'track path'"),
-        ("track path\na\n", "has the columns track path and lacks 'label'"),
+        ("name,label\na,b\n", r"has the columns 'name', 'label' and lacks 'track path'; known are"),
+        ("track path;label\na;b\n", r"has the columns 'track path;label' and lacks 'track path'"),
+        ("track path\na\n", "has the columns 'track path' and lacks 'label'"),
+        ("track path,label\na\0.ogg,pop\n", "line 2: it holds NUL bytes"),
         ("", r"has the columns \(none\) and lacks 'track path'"),
         ("track path,label,label\na,b,c\n", "has more than one column 'label'"),
     ],
@@ -109,18 +110,39 @@ def test_a_mistake_in_a_csv_is_named_with_its_line(labels, content, message):
     assert "cannot be read" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.ndjson"])
+def test_json_lines_are_read_like_csv(labels, name):
+    content = '{"track path": "a.ogg", "label": "pop"}\n{"track path": "b.ogg", "group": "X"}\n'
+    assert read_labels(labels(content, name)) == {
+        "a.ogg": Label("pop", None),
+        "b.ogg": Label(None, "X"),
+    }
+
+
+def test_the_column_of_a_manifest_is_taken_too(labels):
+    assert read_labels(labels("path,label\na.ogg,pop\n")) == {"a.ogg": Label("pop", None)}
+
+
+def test_labels_of_other_tracks_are_passed_by_for_a_part_of_a_catalogue(labels, files):
+    path = labels(GOOD + "gone.ogg,pop,\n")
+    assert [row.label for row in labels_from_file(path, files, is_part=True)] == ["rock", None]
+
+
 def test_text_in_another_encoding_is_refused(labels):
-    with pytest.raises(LabelsError, match=r"labels\.csv is not UTF-8"):
+    with pytest.raises(LabelsError, match=r"labels\.csv, line \d is not UTF-8"):
         read_labels(labels("track path,label\ncafé.ogg,pop\n".encode("latin-1")))
-    with pytest.raises(LabelsError, match=r"labels\.csv is not UTF-8"):
+    with pytest.raises(LabelsError, match=r"labels\.csv, line \d is not UTF-8"):
         read_labels(labels(GOOD.encode("utf-16")))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(LabelsError, match=r"gone\.csv does not exist; check --labels"):
         read_labels(tmp_path / "gone.csv")
-    with pytest.raises(LabelsError, match="cannot be read"):
+    with pytest.raises(LabelsError, match=r"is called neither \.csv nor \.parquet nor \.jsonl"):
         read_labels(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(LabelsError, match="cannot be read"):
+        read_labels(tmp_path / "folder.csv")
 
 
 def test_tracks_that_the_catalogue_does_not_have_are_named(labels, files):
@@ -175,9 +197,12 @@ def test_parquet_labels_are_read_like_csv(parquet):
         ({"track path": ["a", ""], "label": ["x", "y"]}, "row 2: the column 'track path' is empty"),
         ({"track path": ["a", None], "label": ["x", "y"]}, "row 2: the column 'track path'"),
         ({"track path": ["a", "a"], "label": ["x", "y"]}, "row 2: 'a' has a row already"),
-        ({"path": ["a"], "label": ["x"]}, "has the columns path, label and lacks 'track path'"),
-        ({"track path": [b"\xff"], "label": ["x"]}, "cannot be read"),
-        ({"track path": [["a"]], "label": ["x"]}, "cannot be read"),
+        ({"file": ["a"], "label": ["x"]}, "has the columns 'file', 'label' and lacks 'track path'"),
+        (
+            {"track path": [b"\xff"], "label": ["x"]},
+            "'track path' is of type binary; wanted is text",
+        ),
+        ({"track path": [["a"]], "label": ["x"]}, "'track path' is of type list"),
     ],
 )
 def test_a_mistake_in_a_parquet_file_is_named_with_its_row(parquet, columns, message):

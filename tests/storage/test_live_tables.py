@@ -1,5 +1,7 @@
 """The next snapshot's tables: every track of the catalogue exactly once, and nobody else's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,8 @@ def test_rows_are_joined_to_the_right_track(collect, row, helpers):
         1002,
         ["/music/pop/x.ogg"],
     )
-    for name in ("duration_s", "sr", "n_channels", "container", "peak", "rms_db", "warnings"):
+    names = ("duration_s", "sr", "n_channels", "container", "peak", "rms_db", "warnings")
+    for name in (*names, "tag_title", "tag_artist", "tag_year"):
         assert good[name] == getattr(stored, name)
         assert failed[name] is None
     assert (failed["status"], failed["label"]) == ("failed", None)
@@ -100,6 +103,16 @@ def test_duplicates_are_one_track_with_the_label_that_one_of_them_has(collect, r
     assert track["path"] == "a.ogg"
     assert track["locations"] == ["/music/a.ogg", "/music/rock/b.ogg"]
     assert (track["label"], track["group"]) == ("rock", "Queen")
+
+
+def test_duplicates_have_the_identifier_of_the_first_place_that_has_one(collect, row):
+    places = [
+        row(1, "a.ogg"),
+        replace(row(1, "b.ogg"), external_id="007"),
+        replace(row(1, "c.ogg"), external_id="008"),
+    ]
+    (track,) = collect(*places).tracks.to_pylist()
+    assert track["external_id"] == "007"
 
 
 def test_failures_of_scan_and_extraction_are_counted_by_kind(collect, row):

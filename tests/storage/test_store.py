@@ -83,7 +83,7 @@ def test_a_file_is_not_made_a_store(tmp_path):
 @pytest.mark.parametrize("use", [open_store, create_store])
 def test_another_format_is_refused_with_both_numbers(layout, use):
     layout.marker_path.write_text('{"format": 7}')
-    with pytest.raises(FormatVersionError, match="has format 7, this version reads format 1"):
+    with pytest.raises(FormatVersionError, match="has format 7, this version reads format 2"):
         use(layout.root)
 
 

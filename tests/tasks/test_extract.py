@@ -1,5 +1,8 @@
 """Extraction of a partition: good tracks, bad tracks, and that it is safe to repeat."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,10 +12,11 @@ from musichash_core.features import extract_features
 from musichash_core.records import partition_of
 from storage.atomic import digest_tree
 from storage.errors import StoreError
-from storage.feature_store import FeaturePartition
+from storage.feature_store import FeaturePartition, FeaturePartitionWriter
 from storage.store import open_store
 from tasks import extract
 from tasks.extract import extract_partition, quarantine_track
+from tasks.resources import decoder_box
 
 
 def open_partition(store, partition, config):
@@ -184,3 +188,69 @@ def test_a_store_that_is_none_is_refused(tmp_path, three_tracks, store, config, 
     partition = partition_below(store, three_tracks.root, config)
     with pytest.raises(StoreError, match="is not a musichash store"):
         extract_partition(str(tmp_path / "none"), partition, config)
+
+
+# --- when the decoder process dies ---------------------------------------------------------------
+
+
+@pytest.fixture
+def killed_box(monkeypatch, config):
+    """Have the decoder process killed whenever frames of one track are first written."""
+    append = FeaturePartitionWriter.append_frames
+
+    def arm(track_position, n_deaths):
+        killed = set()
+
+        def append_frames(writer, frames):
+            append(writer, frames)
+            pid = decoder_box(config.decode).pid
+            is_due = len(frames) and len(writer._tracks) == track_position
+            if is_due and pid not in killed and len(killed) < n_deaths:
+                killed.add(pid)
+                os.kill(pid, signal.SIGSEGV)
+
+        monkeypatch.setattr(FeaturePartitionWriter, "append_frames", append_frames)
+
+    return arm
+
+
+@pytest.fixture
+def long_tracks(store, catalogue, config, partition_below):
+    for number, hz in enumerate((220, 330, 440)):
+        catalogue.add(f"low/{number}.wav", hz, duration_s=30.0)
+    return partition_below(store, catalogue.root, config)
+
+
+def test_a_track_over_which_the_decoder_dies_once_is_the_same_as_ever(
+    store, config, long_tracks, killed_box, tmp_path
+):
+    from storage.store import create_store
+
+    calm = str(create_store(tmp_path / "calm").root)
+    extract_partition(calm, long_tracks, config)
+    killed_box(1, 1)
+    summary = extract_partition(store, long_tracks, config)
+    assert (summary.n_done, summary.n_failed) == (3, 0)
+    assert digest_tree(open_partition(store, long_tracks, config).folder) == digest_tree(
+        open_partition(calm, long_tracks, config).folder
+    )
+
+
+def test_a_track_that_kills_a_fresh_decoder_too_is_one_failure(
+    store, config, long_tracks, killed_box
+):
+    killed_box(1, 2)
+    summary = extract_partition(store, long_tracks, config)
+    assert (summary.n_done, summary.n_failed) == (2, 1)
+    (failure,) = open_partition(store, long_tracks, config).failures().to_pylist()
+    assert failure["track_id"] == long_tracks.items[1].file.track_id
+    assert failure["code"] == "decoder-crashed"
+    assert "SIGSEGV" in failure["message"]
+
+
+def test_the_decoders_time_and_memory_are_part_of_the_account(store, config, long_tracks):
+    box = decoder_box(config.decode)
+    before = box.cpu_s
+    summary = extract_partition(store, long_tracks, config)
+    assert 0 < box.cpu_s - before < summary.cpu_s
+    assert summary.peak_memory_bytes > box.peak_memory_bytes > 20e6

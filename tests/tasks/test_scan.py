@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from storage.errors import ArtefactMissingError, CatalogueError, LabelsError
+from storage.errors import ArtefactMissingError, CatalogueError, LabelsError, ManifestError
 from tasks.scan import check_catalogues, look, record, recorded
 
 
@@ -84,3 +84,72 @@ def test_two_catalogues_are_one_scan(store, three_tracks, tmp_path):
 def test_catalogues_are_checked_before_anything_starts(tmp_path, roots):
     with pytest.raises(CatalogueError, match=r"--catalogue|does not exist"):
         check_catalogues([str(tmp_path / root) for root in roots])
+
+
+# --- a manifest ---
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Write a manifest; give its path."""
+
+    def write(content):
+        (tmp_path / "tonight.csv").write_text(content, encoding="utf-8")
+        return str(tmp_path / "tonight.csv")
+
+    return write
+
+
+def test_a_manifest_chooses_the_files_and_its_bad_rows_are_rows(store, three_tracks, manifest):
+    three_tracks.add("not/named.wav", 700)
+    listed = manifest("path,id,bpm\nlow/a.wav,7,1\nhigh/b.wav,=1+1,2\n../x.wav,9,3\n")
+    found = look(store, [str(three_tracks.root)], manifest=listed)
+    assert [(row.file.path, row.external_id, row.label) for row in found.catalogue.rows] == [
+        ("high/b.wav", "=1+1", "high"),
+        ("low/a.wav", "7", "low"),
+    ]
+    (failure,) = found.catalogue.failures
+    assert failure.code == "outside-root"
+    assert "line 4 of tonight.csv" in failure.message
+    assert found.passed_by == ("bpm",)
+    assert (found.counts["files"], found.counts["unreadable"], found.counts["ignored"]) == (2, 1, 0)
+    record(store, found.catalogue)
+    assert recorded(store) == found.catalogue
+    again = look(store, [str(three_tracks.root)], manifest=listed)
+    assert (again.n_hashed, again.catalogue) == (0, found.catalogue)
+
+
+def test_labels_of_a_manifest_go_before_folders(store, three_tracks, manifest):
+    listed = manifest("path,label,group\nlow/a.wav,bass,Ada\nhigh/b.wav,,\n")
+    found = look(store, [str(three_tracks.root)], manifest=listed)
+    assert {row.file.path: (row.label, row.group) for row in found.catalogue.rows} == {
+        "low/a.wav": ("bass", "Ada"),
+        "high/b.wav": (None, None),
+    }
+
+
+def test_a_labels_file_may_label_more_than_a_manifest_names(
+    store, three_tracks, manifest, tmp_path
+):
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(
+        '{"track path": "low/a.wav", "label": "bass", "group": "Ada"}\n'
+        '{"track path": "not/here.wav", "label": "bass"}\n'
+    )
+    listed = manifest("path,id\nlow/a.wav,7\n")
+    found = look(store, [str(three_tracks.root)], manifest=listed, labels=str(labels))
+    (row,) = found.catalogue.rows
+    assert (row.label, row.group, row.external_id) == ("bass", "Ada", "7")
+    listed = manifest("path,label\nlow/a.wav,x\n")
+    with pytest.raises(ManifestError, match=r"both the manifest .* and the labels file .* give"):
+        look(store, [str(three_tracks.root)], manifest=listed, labels=str(labels))
+
+
+def test_files_over_the_limit_are_failures_until_the_limit_is_raised(store, three_tracks):
+    (three_tracks.root / "low" / "long.wav").write_bytes(bytes(1_000_001))
+    roots = [str(three_tracks.root)]
+    found = look(store, roots, max_file_mb=1)
+    (failure,) = found.catalogue.failures
+    assert (failure.code, failure.path) == ("over-limit", f"{three_tracks.root}/low/long.wav")
+    record(store, found.catalogue)
+    assert look(store, roots).counts["files"] == 4

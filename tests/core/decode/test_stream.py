@@ -1,7 +1,6 @@
 """Decoding: equal to libsndfile's one-shot reading on sound files, a named reason on all others."""
 
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ from musichash_core.decode import (
     AudioStream,
     DecodeConfig,
     check_unchanged,
-    open_beneath,
     resample_blocks,
 )
 from musichash_core.errors import DecodeError
@@ -277,26 +275,25 @@ def test_a_file_that_is_nothing_but_a_tag_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.ogg"])
-def test_joined_files_are_marked(sounds, stereo, name):
+def test_joined_files_are_decoded_to_the_end(sounds, stereo, name):
     first = sounds.write("1" + name, stereo, 44_100)
     second = sounds.write("2" + name, stereo[:60_000], 44_100)
+    parts = [soundfile.read(path, dtype="float32")[0] for path in (first, second)]
     first.write_bytes(first.read_bytes() + second.read_bytes())
-    _, stream = decode(first)
-    assert "data-after-end" in stream.warnings
+    y, stream = decode(first)
+    np.testing.assert_allclose(y, np.concatenate(parts).mean(axis=1), atol=DOWN_MIX_ROUNDING)
+    assert stream.warnings == ("chained-streams" if name == "a.ogg" else "joined-streams",)
 
 
 # --- content that is no audio --------------------------------------------------------------------
 
 FOREIGN = [
     (b"<!DOCTYPE html><html><body>404</body></html>", "not-audio", "DOCTYPE"),
-    (b"ffconcat version 1.0\nfile a.wav\n", "not-audio", "no audio format"),
-    ("text".encode("utf-16") * 500, "not-audio", "no audio format"),
-    (b"\0" * 10_000, "not-audio", "no audio format"),
-    (struct.pack(">I", 32) + b"ftypM4A " + bytes(100), "unsupported-format", "mp4"),
-    (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + bytes(100), "unsupported-format", "asf"),
-    (b"\x1a\x45\xdf\xa3" + bytes(100), "unsupported-format", "matroska"),
-    (b"MThd\0\0\0\6" + bytes(100), "unsupported-format", "midi"),
-    (id3(5000) + b"\xff\xf1\x50\x80" + bytes(500), "unsupported-format", "aac-adts"),
+    (b"ffconcat version 1.0\nfile a.wav\n", "not-audio", "ffconcat"),
+    ("text".encode("utf-16") * 500, "not-audio", "plain text"),
+    (b"\0" * 10_000, "not-audio", "zeros"),
+    (b"MThd\0\0\0\6" + bytes(100), "unsupported-format", "MIDI: notes, not sound"),
+    (b"MAC \x96\x0f" + bytes(100), "unsupported-format", "Monkey's Audio (APE); decoded are WAV"),
     (b"RIFF\x24\0\0\0WAVEfmt " + bytes(10), "damaged", "wav header"),
     (b"fLaC" + b"\xaa" * 500, "damaged", "flac header"),
     (b"\xff\xfb\x90\0" + b"\x55" * 5000, "damaged", "no frame of MPEG audio"),
@@ -354,9 +351,9 @@ def test_a_header_that_announces_too_much_is_refused_before_decoding(sounds):
     data = bytearray(path.read_bytes())
     data[21:26] = bytes([data[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # STREAMINFO: 2**36 - 1 samples
     path.write_bytes(data)
-    with pytest.raises(DecodeError, match="the header announces 1558265 s") as caught:
+    with pytest.raises(DecodeError, match="the header announces 68719476735") as caught:
         AudioStream(os.open(path, os.O_RDONLY), DecodeConfig())
-    assert caught.value.code == "too-long"
+    assert caught.value.code == "truncated"
 
 
 def test_audio_longer_than_its_header_says_stops_at_the_limit(sounds):
@@ -365,8 +362,7 @@ def test_audio_longer_than_its_header_says_stops_at_the_limit(sounds):
     data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])  # STREAMINFO: length unknown, which is valid
     path.write_bytes(data)
     assert decode(path)[1].n_frames == 5 * 44_100
-    error = refusal(path, DecodeConfig(max_duration_s=3))
-    assert (error.code, "more than 3 s" in str(error)) == ("too-long", True)
+    assert refusal(path, DecodeConfig(max_duration_s=3)).code == "too-long"
 
 
 @pytest.mark.parametrize(
@@ -380,92 +376,6 @@ def test_audio_longer_than_its_header_says_stops_at_the_limit(sounds):
 def test_limits_that_nothing_can_meet_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         DecodeConfig(**settings)
-
-
-# --- opening -------------------------------------------------------------------------------------
-
-
-def opening_code(root, path_raw):
-    before = open_descriptors()
-    with pytest.raises(DecodeError) as caught:
-        os.close(open_beneath(str(root), path_raw))
-    assert open_descriptors() == before
-    return caught.value.code
-
-
-@pytest.fixture
-def tree(tmp_path):
-    (tmp_path / "root" / "folder").mkdir(parents=True)
-    (tmp_path / "outside.wav").write_bytes(b"outside")
-    (tmp_path / "root" / "folder" / "a.wav").write_bytes(b"inside")
-    return tmp_path / "root"
-
-
-@pytest.mark.parametrize("path_raw", [b"folder/a.wav", b"./folder/a.wav"])
-def test_a_file_below_the_root_opens(tree, path_raw):
-    descriptor = open_beneath(str(tree), path_raw)
-    assert os.read(descriptor, 10) == b"inside"
-    assert not os.get_inheritable(descriptor)
-    os.close(descriptor)
-
-
-def test_the_root_itself_may_be_a_link(tree):
-    (tree.parent / "link").symlink_to(tree)
-    os.close(open_beneath(str(tree.parent / "link"), b"folder/a.wav"))
-
-
-@pytest.mark.parametrize("path_raw", [b"../outside.wav", b"folder/../../outside.wav", b"a\0b"])
-def test_paths_that_lead_out_of_the_root_are_refused(tree, path_raw):
-    assert opening_code(tree, path_raw) == "outside-root"
-
-
-def test_an_absolute_path_is_refused(tree):
-    assert opening_code(tree, os.fsencode(tree / "folder" / "a.wav")) == "outside-root"
-
-
-def test_links_are_refused_wherever_they_stand(tree):
-    (tree / "link.wav").symlink_to(tree / "folder" / "a.wav")
-    (tree / "loop.wav").symlink_to(tree / "loop.wav")
-    (tree / "linked").symlink_to(tree / "folder")
-    for path_raw in (b"link.wav", b"loop.wav", b"linked/a.wav"):
-        assert opening_code(tree, path_raw) == "not-a-regular-file"
-
-
-def test_what_is_no_regular_file_is_refused(tree):
-    assert opening_code(tree, b"folder") == "not-a-regular-file"
-    assert opening_code(tree, b".") == "not-a-regular-file"
-    assert opening_code(tree, b"folder/a.wav/b.wav") == "not-a-regular-file"
-    assert opening_code("/dev", b"null") == "not-a-regular-file"
-
-
-@pytest.mark.timeout(10)
-def test_a_pipe_does_not_hang(tree):
-    os.mkfifo(tree / "pipe.wav")
-    assert opening_code(tree, b"pipe.wav") == "not-a-regular-file"
-
-
-def test_what_is_gone_has_vanished(tree):
-    for path_raw in (b"b.wav", b"gone/b.wav", b""):
-        assert opening_code(tree, path_raw) == "vanished"
-    assert opening_code(tree / "unmounted", b"a.wav") == "vanished"
-
-
-def test_names_that_are_not_utf_8_and_long_paths_open(tree):
-    folder = os.fsencode(tree)
-    name = b"caf\xe9.wav"
-    with open(folder + b"/" + name, "wb"):  # noqa: PTH123 - a bytes path
-        pass
-    os.close(open_beneath(str(tree), name))
-    deep = "/".join(["d" * 200] * 10)
-    (tree / deep).mkdir(parents=True)
-    (tree / deep / "a.wav").touch()
-    os.close(open_beneath(str(tree), os.fsencode(f"{deep}/a.wav")))
-
-
-def test_missing_permission_is_named(tree, ordinary_user):
-    (tree / "folder" / "a.wav").chmod(0)
-    with ordinary_user():
-        assert opening_code(tree, b"folder/a.wav") == "permission"
 
 
 # --- while it is being read ----------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from musichash_core.decode.byte_runs import ByteRuns
 from musichash_core.decode.reader import BLOCK_FRAMES, AudioInfo
 from musichash_core.errors import DecodeError
 
@@ -20,11 +21,9 @@ SNDFILE_CONTAINERS = frozenset(
 )
 """Containers, as `musichash_core.decode.sniffing` names them, that libsndfile decodes."""
 
-SYSTEM_ERROR = 2
-"""libsndfile's number for "the operating system returned an error"."""
-
-UNIMPLEMENTED_ERROR = 18
-"""libsndfile's number for a known container with a coding that it does not have."""
+_CODES = {2: "read-error", 4: "unsupported-format", 17: "memory", 18: "unsupported-format"}
+"""Failure codes by libsndfile's numbers: system error, unsupported encoding, no memory, and
+unimplemented format. Any other is damage."""
 
 NO_MPEG_FRAME = "no frame of MPEG audio is found"
 """libsndfile says "file does not exist or is not a regular file" then, which misleads."""
@@ -35,28 +34,30 @@ class SndfileReader:
 
     Parameters
     ----------
-    descriptor : int
-        Open file, positioned at its start; the caller closes it.
+    source : int or ByteRuns
+        Open file, positioned at its start, or a view of one; the caller closes it.
     container : str
         One of `SNDFILE_CONTAINERS`.
+    n_frames : int or None
+        How many frames there are, where that is known better than libsndfile does.
 
     Raises
     ------
     DecodeError
-        With code unsupported-format, damaged or read-error.
+        With code unsupported-format, damaged, memory or read-error.
     """
 
-    def __init__(self, descriptor: int, container: str) -> None:
+    def __init__(self, source: int | ByteRuns, container: str, n_frames: int | None = None) -> None:
         self._sound: Any = None
+        self._view = source if isinstance(source, ByteRuns) else None
         try:
-            self._sound = soundfile.SoundFile(descriptor, closefd=False)
+            self._sound = soundfile.SoundFile(source, closefd=False)
         except soundfile.LibsndfileError as error:
-            code = {
-                SYSTEM_ERROR: "read-error",
-                UNIMPLEMENTED_ERROR: "unsupported-format",
-            }.get(error.code, "damaged")
-            reason = NO_MPEG_FRAME if container == "mp3" else error.error_string
-            raise DecodeError(code, f"the {container} header cannot be read: {reason}") from error
+            reason = NO_MPEG_FRAME if container == "mp3" else _plain(error.error_string)
+            raise DecodeError(
+                _CODES.get(error.code, "damaged"),
+                f"the {container} header cannot be read: {reason}",
+            ) from error
         except (RuntimeError, ValueError, TypeError) as error:
             raise DecodeError(
                 "damaged", f"the {container} header cannot be read: {error}"
@@ -66,7 +67,7 @@ class SndfileReader:
             codec=self._sound.subtype,
             sr=self._sound.samplerate,
             n_channels=self._sound.channels,
-            claimed_frames=self._sound.frames,
+            claimed_frames=self._sound.frames if n_frames is None else n_frames,
         )
         self._n_frames = 0
         self._buffer: NDArray[np.float32] | None = None
@@ -80,12 +81,15 @@ class SndfileReader:
         handle = self._sound._file
         n_read = int(library.sf_readf_float(handle, pointer, BLOCK_FRAMES))
         self._n_frames += n_read
+        if self._view is not None and self._view.error is not None:
+            raise DecodeError("read-error", f"reading failed: {self._view.error.strerror}")
         error = library.sf_error(handle)
         if error and not self._has_all_of_flac():
-            reason = soundfile._ffi.string(library.sf_error_number(error)).decode()
+            reason = _plain(soundfile._ffi.string(library.sf_error_number(error)).decode())
             at_s = self._n_frames / self.info.sr
-            code = "read-error" if error == SYSTEM_ERROR else "damaged"
-            raise DecodeError(code, f"the decoder stopped at {at_s:.2f} s: {reason}")
+            raise DecodeError(
+                _CODES.get(error, "damaged"), f"the decoder stopped at {at_s:.2f} s: {reason}"
+            )
         return self._buffer[:n_read]
 
     def _has_all_of_flac(self) -> bool:
@@ -97,3 +101,8 @@ class SndfileReader:
         if self._sound is not None:
             self._sound.close()
             self._sound = None
+
+
+def _plain(reason: str) -> str:
+    """Take off what libsndfile puts around some of its reasons."""
+    return reason.removeprefix("Error : ").removeprefix("Internal error : ").rstrip(".")

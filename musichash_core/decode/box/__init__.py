@@ -1,0 +1,1 @@
+"""A confined process that decodes for its owner."""

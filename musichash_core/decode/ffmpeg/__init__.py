@@ -1,0 +1,1 @@
+"""Decoding with FFmpeg, and the checks of the containers that it is used for."""

@@ -1,0 +1,1 @@
+"""Decoding with libsndfile, and what makes its answer complete and honest."""
