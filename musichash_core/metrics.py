@@ -1,7 +1,12 @@
 """How good predictions and codes are: accuracy, tie-aware retrieval, health of codes (METHOD 7).
 
 Integer distances tie by the dozen, so retrieval is scored by the *expectation* over all orders of
-the tied items (McSherry and Najork 2008): permuting the database changes nothing.
+the tied items (McSherry and Najork 2008): permuting the database changes nothing. These functions
+take one query, or a small matrix; `musichash_core.evaluation` scores whole databases.
+
+Public: `average_precision`, `precision_at`, `average_precisions`, `mean_average_precision`,
+`relevance_masks`; `confusion_matrix`, `accuracy`, `macro_recall`, `macro_f1`; `code_statistics`,
+`CodeStatistics`, `bit_entropies`.
 """
 
 from dataclasses import dataclass
