@@ -59,8 +59,8 @@ class AudioStream:
     Raises
     ------
     DecodeError
-        With code empty, not-audio, unsupported-format, damaged, over-limit, too-long or
-        read-error.
+        With code empty, not-audio, unsupported-format, truncated, damaged, over-limit, too-long,
+        changed-while-reading, memory or read-error.
     """
 
     def __init__(self, descriptor: int, config: DecodeConfig) -> None:

@@ -24,15 +24,16 @@ from numpy.typing import NDArray
 
 from musichash_core.decode.box.confinement import clean_environment, sandbox_command
 from musichash_core.decode.box.messages import (
-    FREE,
     MESSAGE_BYTES,
+    NEXT,
+    OPEN,
     STOP,
     Block,
     End,
     Failed,
     Info,
     Ready,
-    Slots,
+    SharedBlock,
     parse_answer,
 )
 from musichash_core.decode.limits import DecodeConfig
@@ -65,9 +66,9 @@ class _Process:
     def __init__(self, config: DecodeConfig) -> None:
         self.n_files = 0
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        memory = Slots.allocate()
+        memory = SharedBlock.allocate()
         try:
-            self.slots = Slots(memory)
+            self.block = SharedBlock(memory)
             inherited = (theirs.fileno(), memory)
             self.popen = subprocess.Popen(
                 [
@@ -203,7 +204,7 @@ class DecoderBox:
             process = self._ready_process()
             process.n_files += 1
             with contextlib.suppress(ConnectionError):  # it died: that is found when it is heard
-                socket.send_fds(process.socket, [FREE], [descriptor])
+                socket.send_fds(process.socket, [OPEN], [descriptor])
         finally:
             os.close(descriptor)
         return BoxedStream(self, process)
@@ -255,7 +256,6 @@ class BoxedStream:
     def __init__(self, box: DecoderBox, process: _Process) -> None:
         self._box = box
         self._process = process
-        self._slots = process.slots.restart()
         self._waited_s = 0.0
         self._is_over = False
         self.n_frames = 0
@@ -276,15 +276,14 @@ class BoxedStream:
             Also with code timeout, memory or decoder-crashed.
         """
         while True:
+            self._say(NEXT)
             answer = self._hear()
             if isinstance(answer, End):
                 break
             if not isinstance(answer, Block):
                 self._break("decoder-crashed", "it began a second file")
-            block = self._slots.take(answer.n_samples)
-            self.n_frames += len(block)
-            self._say(FREE)
-            yield block
+            self.n_frames += answer.n_samples
+            yield self._process.block.take(answer.n_samples)
         if answer.n_frames != self.n_frames:
             self._break("decoder-crashed", "it counts other samples than it gave")
         self.warnings, self.tags = answer.warnings, answer.tags

@@ -1,17 +1,18 @@
 """What the decoder process and its owner say to one another, and the memory that they share.
 
-Messages are JSON in packets of a Unix socket: nothing that either side says is ever executed.
-Samples lie in a few slots of shared memory. The owner takes every message for hostile until it has
-been checked against the models here.
+The owner sends an open file and then asks for one block after the other, so that a worker and its
+decoder take one CPU between them. Answers are JSON in packets of a Unix socket: nothing that
+either side says is ever executed. Samples lie in shared memory. The owner takes every answer for
+hostile until it has been checked against the models here.
 
-Public: `Info`, `Block`, `End`, `Failed`, `Answer`, `parse_answer`, `Slots`, `FREE`, `STOP`,
-`MESSAGE_BYTES`.
+Public: `Ready`, `Info`, `Block`, `End`, `Failed`, `parse_answer`, `SharedBlock`, `OPEN`, `NEXT`,
+`STOP`, `MESSAGE_BYTES`.
 """
 
 import fcntl
 import mmap
 import os
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +21,19 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from musichash_core.decode.reader import BLOCK_FRAMES
 from musichash_core.decode.tags import AudioTags
 
-N_SLOTS = 4
-"""Blocks that the decoder may be ahead of its owner: 6 s at 44.1 kHz, 1 MB."""
-
 MESSAGE_BYTES = 65_536
 """Longest message; tags are cut far below it."""
 
-FREE = b"f"
-"""Says that the oldest slot has been read."""
+OPEN = b"o"
+"""Comes with the descriptor of the next file."""
+
+NEXT = b"n"
+"""Asks for the next block; the one before it may be overwritten."""
 
 STOP = b"s"
 """Says that nobody wants the rest of the file."""
+
+_BLOCK_BYTES = BLOCK_FRAMES * np.dtype(np.float32).itemsize
 
 Text = Annotated[str, Field(max_length=2_000)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -62,7 +65,7 @@ class Info(_Message):
 
 
 class Block(_Message):
-    """The next slot holds this many samples."""
+    """The shared memory holds this many samples."""
 
     kind: Literal["block"] = "block"
     n_samples: Annotated[int, Field(gt=0, le=BLOCK_FRAMES)]
@@ -90,10 +93,9 @@ class Failed(_Last):
     message: Text
 
 
-Answer = Annotated[Ready | Info | Block | End | Failed, Field(discriminator="kind")]
-"""Whatever the decoder process may say."""
-
-_ANSWER: TypeAdapter[Ready | Info | Block | End | Failed] = TypeAdapter(Answer)
+_ANSWER: TypeAdapter[Ready | Info | Block | End | Failed] = TypeAdapter(
+    Annotated[Ready | Info | Block | End | Failed, Field(discriminator="kind")]
+)
 
 
 def parse_answer(packet: bytes) -> Ready | Info | Block | End | Failed:
@@ -101,8 +103,8 @@ def parse_answer(packet: bytes) -> Ready | Info | Block | End | Failed:
     return _ANSWER.validate_json(packet)
 
 
-class Slots:
-    """Shared memory for `N_SLOTS` blocks of mono float32 samples, used one after the other.
+class SharedBlock:
+    """Shared memory for one block of mono float32 samples.
 
     Parameters
     ----------
@@ -111,32 +113,21 @@ class Slots:
     """
 
     def __init__(self, descriptor: int) -> None:
-        size = N_SLOTS * BLOCK_FRAMES * np.dtype(np.float32).itemsize
-        self._memory = mmap.mmap(descriptor, size)
-        self._slots = np.frombuffer(self._memory, np.float32).reshape(N_SLOTS, BLOCK_FRAMES)
-        self._next = 0
+        self._samples = np.frombuffer(mmap.mmap(descriptor, _BLOCK_BYTES), np.float32)
 
     @staticmethod
     def allocate() -> int:
         """Give the descriptor of new shared memory that neither side can make smaller."""
         descriptor = os.memfd_create("decoded", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(descriptor, N_SLOTS * BLOCK_FRAMES * np.dtype(np.float32).itemsize)
+        os.ftruncate(descriptor, _BLOCK_BYTES)
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
         return descriptor
 
-    def restart(self) -> Self:
-        """Begin at the first slot again, as both sides do with every file."""
-        self._next = 0
-        return self
-
     def put(self, block: NDArray[np.float32]) -> None:
-        """Write a block into the next slot."""
-        self._slots[self._next, : len(block)] = block
-        self._next = (self._next + 1) % N_SLOTS
+        """Write a block."""
+        self._samples[: len(block)] = block
 
     def take(self, n_samples: int) -> NDArray[np.float32]:
-        """Copy a block out of the next slot."""
-        block = self._slots[self._next, :n_samples].copy()
-        self._next = (self._next + 1) % N_SLOTS
-        return block
+        """Copy a block out."""
+        return self._samples[:n_samples].copy()

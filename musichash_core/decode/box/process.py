@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,14 @@ import soundfile
 
 from musichash_core.decode.box.confinement import allow_cpu, confine
 from musichash_core.decode.box.messages import (
-    FREE,
     MESSAGE_BYTES,
-    N_SLOTS,
+    NEXT,
     Block,
     End,
     Failed,
     Info,
     Ready,
-    Slots,
+    SharedBlock,
 )
 from musichash_core.decode.limits import DecodeConfig
 from musichash_core.decode.stream import AudioStream
@@ -42,16 +40,12 @@ ENCODINGS = (
 """Of texts in tags. Python loads them when first used, which the confined process cannot."""
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error
-    """Nobody wants the rest of the file."""
-
-
 class _Service:
     """One decoder process at work."""
 
-    def __init__(self, control: socket.socket, slots: Slots, config: DecodeConfig) -> None:
+    def __init__(self, control: socket.socket, memory: SharedBlock, config: DecodeConfig) -> None:
         self._control = control
-        self._slots = slots
+        self._memory = memory
         self._config = config
 
     def run(self) -> None:
@@ -107,7 +101,6 @@ class _Service:
         )
 
     def _decode(self, descriptor: int) -> AudioStream:
-        slots = self._slots.restart()
         with AudioStream(descriptor, self._config) as stream:
             info = stream.info
             self._send(
@@ -119,24 +112,15 @@ class _Service:
                     claimed_frames=info.claimed_frames,
                 )
             )
-            credits = self._credits()
-            with contextlib.suppress(_Stopped):
-                for block in stream.blocks():
-                    allow_cpu(self._config.deadline_s)
-                    next(credits)
-                    slots.put(block)
-                    self._send(Block(n_samples=len(block)))
+            blocks = stream.blocks()
+            while self._control.recv(MESSAGE_BYTES) == NEXT:
+                allow_cpu(self._config.deadline_s)
+                block = next(blocks, None)
+                if block is None:
+                    break
+                self._memory.put(block)
+                self._send(Block(n_samples=len(block)))
         return stream
-
-    def _credits(self) -> Iterator[None]:
-        """Yield whenever a slot is free; raise `_Stopped` when no more are wanted."""
-        for _ in range(N_SLOTS):
-            yield
-        while True:
-            packet = self._control.recv(MESSAGE_BYTES)
-            if packet != FREE:
-                raise _Stopped
-            yield
 
 
 def _load_everything() -> None:
@@ -161,7 +145,7 @@ def main() -> None:
     """Start with what the command line names."""
     control = socket.socket(fileno=int(sys.argv[1]))
     memory = int(sys.argv[2])
-    slots = Slots(memory)
+    block = SharedBlock(memory)
     os.close(memory)
     config = DecodeConfig.model_validate_json(control.recv(MESSAGE_BYTES))
     silence = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -169,7 +153,7 @@ def main() -> None:
     confine(config)
     os.dup2(silence, sys.stderr.fileno())  # nobody reads what libraries say there from now on
     with contextlib.suppress(ConnectionError):
-        _Service(control, slots, config).run()
+        _Service(control, block, config).run()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from musichash_core.decode.reader import BLOCK_FRAMES, AudioInfo
 from musichash_core.errors import DecodeError
 
 SNDFILE_CONTAINERS = frozenset(
-    {"wav", "rf64", "w64", "aiff", "flac", "ogg-vorbis", "ogg-opus", "ogg-flac", "mp3", "caf", "au"}
+    {"wav", "rf64", "w64", "aiff", "flac", "ogg-vorbis", "ogg-opus", "mp3", "caf", "au"}
 )
 """Containers, as `musichash_core.decode.sniffing` names them, that libsndfile decodes."""
 
