@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from musichash_core.model_config import AugmentationConfig
 from musichash_core.segments import SegmentConfig, TrackFrames, cut_segments
+from musichash_core.training_config import AugmentationConfig
 
 
 def random_segments(
@@ -49,28 +49,30 @@ def random_segments(
 
 
 def balanced_draw(
-    labels: NDArray[np.int64], n_draws: int, rng: np.random.Generator
+    targets: NDArray[np.bool_], n_draws: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw items so that every label comes up equally often, in random order.
+    """Draw items so that every label is drawn for equally often, in random order.
 
-    Within a label no item comes up again before all others have.
+    Among the draws for one label no item comes up again before all others have. With several labels
+    per item a frequent label also comes up beside the others; a rare one still gets its share.
 
     Parameters
     ----------
-    labels : (n_items,) int64
+    targets : (n_items, n_labels) bool
+        Which labels each item has.
     n_draws : >= 1
-        Rounded up to a multiple of the number of labels.
+        Rounded up to a multiple of the number of labels that occur.
 
     Returns
     -------
     (n,) int64
-        Positions in `labels`.
+        Positions in `targets`.
     """
-    present = np.unique(labels)
+    present = np.flatnonzero(targets.any(axis=0))
     per_label = -(-n_draws // len(present))
     drawn = []
     for label in present:
-        members = np.flatnonzero(labels == label)
+        members = np.flatnonzero(targets[:, label])
         rounds = [rng.permutation(members) for _ in range(-(-per_label // len(members)))]
         drawn.append(np.concatenate(rounds)[:per_label])
     return rng.permutation(np.concatenate(drawn)).astype(np.int64)

@@ -1,12 +1,15 @@
 """CRNNHash: the encoder's feature maps -> pyramid -> LSTM -> hash layer -> softmax (METHOD 4).
 
-A reconstruction of CRNNH from its published descriptions, with an optional pooled skip beside the
-recurrent part ("CRNNH+").
+A reconstruction of CRNNH from its published descriptions. With a pooled skip beside the recurrent
+part and fixed centres instead of a softmax layer it is "CRNNH+"; `CRNNHashConfig` also builds the
+controls of METHOD 4.3.
 
 Legend
 ------
 B batch, L blocks of the encoder, M maps selected per block, D points of an interpolated map,
-W means of all maps of all blocks, N hidden units, K bits, G genres.
+N hidden units, K bits, G genres.
+
+Public: `CRNNHash`, `Pyramid`, `HashOutput`.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from musichash_core.errors import ParameterError
-from musichash_core.model_config import CRNNHashConfig
+from musichash_core.model_config import COSINE_SCALE, CRNNHashConfig
+from musichash_core.recurrent_parts import (
+    HierarchicalLSTM,
+    StackedLSTM,
+    TimeLSTM,
+    matched_head,
+    matched_width,
+    pooled_head,
+)
+
+SMALLEST_NORM = 1e-3
+"""Shorter codes count as this long when a cosine is taken: a batch of equal segments has codes of
+length 0 behind the batch norm, and their gradient would be endless."""
 
 
 class Pyramid(NamedTuple):
@@ -26,8 +41,10 @@ class Pyramid(NamedTuple):
     Attributes
     ----------
     maps : (n_segments, n_blocks, n_maps, n_points) float32
-        Selected maps, interpolated to one size and flattened.
-    pooled : (n_segments, sum of widths * pooled_bands) float32
+        Selected maps, interpolated to one size and flattened. Of a network over time: all maps of
+        the last block, averaged over bands, one point per frame. No blocks without a recurrent
+        part.
+    pooled : (n_segments, sum of the read blocks' widths * pooled_bands) float32
         Means of every map of every block over time and a few ranges of bands.
     """
 
@@ -43,9 +60,9 @@ class HashOutput(NamedTuple):
     logits : (n_segments, n_bits) float32
         ``u``, whose signs are the code (`musichash_core.codes.logits_to_bits`).
     relaxed : (n_segments, n_bits) float32
-        ``v = tanh(u)``.
+        ``v``: tanh(u); ``u`` itself in front of fixed centres.
     genre_logits : (n_segments, n_genres) float32
-        Before softmax.
+        Before softmax; with fixed centres `COSINE_SCALE` times the cosines to them.
     """
 
     logits: Tensor
@@ -54,7 +71,7 @@ class HashOutput(NamedTuple):
 
 
 class CRNNHash(nn.Module):
-    """LSTM over the selected feature maps of all blocks, then hash layer and softmax layer.
+    """Recurrent part over the selected feature maps, then hash layer and softmax layer.
 
     Parameters
     ----------
@@ -65,6 +82,8 @@ class CRNNHash(nn.Module):
     """
 
     selected: Tensor
+    step_order: Tensor | None
+    centres: Tensor
 
     def __init__(self, config: CRNNHashConfig, *, widths: Sequence[int], n_genres: int) -> None:
         super().__init__()
@@ -75,21 +94,59 @@ class CRNNHash(nn.Module):
         self.map_shape = config.map_shape
         self.pooled_bands = config.pooled_bands
         self.n_layers = len(widths)
-        n_points = config.map_shape[0] * config.map_shape[1]
+        self.first_block = 0 if config.blocks == "all" else len(widths) - 1
+        self.reads = config.recurrent
         first_maps_LM = torch.arange(config.n_maps).repeat(self.n_layers, 1)
         self.register_buffer("selected", first_maps_LM)
+        n_recurrent = self._build_recurrent(config, widths)
+        n_pooled = self._build_pooled(config, widths)
+        self._build_heads(config, n_recurrent + n_pooled, n_genres)
+
+    def _build_recurrent(self, config: CRNNHashConfig, widths: Sequence[int]) -> int:
+        """Build what reads the maps; give the size of its output."""
+        n_blocks = self.n_layers - self.first_block
+        n_points = config.map_shape[0] * config.map_shape[1]
+        self.recurrent: nn.Module | None = None
+        self.register_buffer("step_order", None)
+        if config.recurrent == "none":
+            return 0
+        if config.recurrent == "time":
+            self.recurrent = TimeLSTM(widths[-1], config)
+            return config.n_hidden
         self.map_norm = nn.LayerNorm(n_points)
-        self.layer_embedding = nn.Parameter(torch.zeros(self.n_layers, n_points))
+        self.layer_embedding = nn.Parameter(torch.zeros(n_blocks, n_points))
         nn.init.normal_(self.layer_embedding, std=0.1)
         if config.recurrent == "stack":
-            self.recurrent: nn.Module = _StackedLSTM(n_points, config)
+            self.recurrent = StackedLSTM(n_points, config)
         else:
-            self.recurrent = _HierarchicalLSTM(n_points, config)
-        self.pooled_head = (
-            _pooled_head(sum(widths) * config.pooled_bands, config) if config.n_pooled else None
-        )
-        self.hash_head = nn.Linear(config.n_hidden + config.n_pooled, config.n_bits)
-        self.genre_head = nn.Linear(config.n_bits, n_genres)
+            self.recurrent = HierarchicalLSTM(n_points, config)
+        if config.shuffled_steps:
+            self.step_order = torch.randperm(n_blocks * config.n_maps)
+        return config.n_hidden
+
+    def _build_pooled(self, config: CRNNHashConfig, widths: Sequence[int]) -> int:
+        """Build what reads the maps' means; give the size of its output."""
+        n_means = sum(widths[self.first_block :]) * config.pooled_bands
+        self.pooled_head: nn.Module | None = None
+        if config.recurrent == "none":
+            n_units = matched_width(n_means, self.n_layers - self.first_block, config)
+            self.pooled_head = matched_head(n_means, n_units, config.dropout)
+            return n_units
+        if config.n_pooled:
+            self.pooled_head = pooled_head(n_means, config.n_pooled)
+        return config.n_pooled
+
+    def _build_heads(self, config: CRNNHashConfig, n_features: int, n_genres: int) -> None:
+        """Build hash layer and softmax layer, or hash layer, batch norm and fixed centres."""
+        self.hash_norm: nn.Module | None = None
+        if config.head == "tanh":
+            self.hash_head = nn.Linear(n_features, config.n_bits)
+            self.genre_head = nn.Linear(config.n_bits, n_genres)
+            return
+        self.hash_head = nn.Linear(n_features, config.n_bits, bias=False)
+        # Without shift: each bit is set in half of the training batches' segments.
+        self.hash_norm = nn.BatchNorm1d(config.n_bits, affine=False)
+        self.register_buffer("centres", torch.ones(n_genres, config.n_bits))
 
     def set_selected_maps(self, selected_LM: Tensor) -> None:
         """Store which maps of each block are read, and in which order.
@@ -105,6 +162,27 @@ class CRNNHash(nn.Module):
                 f"want {tuple(self.selected.shape)}"
             )
         self.selected.copy_(selected_LM)
+
+    def set_centres(self, centres_GK: Tensor) -> None:
+        """Store the code that each genre is drawn to.
+
+        Parameters
+        ----------
+        centres_GK : (n_genres, n_bits) float32
+            -1 or +1 (`musichash_core.hash_baselines.hash_centres`).
+
+        Raises
+        ------
+        ParameterError
+            The network has no centres, or they have another shape.
+        """
+        if self.hash_norm is None:
+            raise ParameterError("head='tanh' has no centres; want head='centres'")
+        if centres_GK.shape != self.centres.shape:
+            raise ParameterError(
+                f"centres of shape {tuple(centres_GK.shape)}: want {tuple(self.centres.shape)}"
+            )
+        self.centres.copy_(centres_GK)
 
     def interpolate(self, maps_BCFT: Tensor) -> Tensor:
         """Bring one block's maps to the common size, ``(n_segments, n_maps, n_points)``."""
@@ -123,80 +201,48 @@ class CRNNHash(nn.Module):
         """
         if len(feature_maps) != self.n_layers:
             raise ParameterError(f"{len(feature_maps)} blocks of maps: want {self.n_layers}")
-        layers = [
-            self.interpolate(maps_BCFT[:, selected_M])
-            for maps_BCFT, selected_M in zip(feature_maps, self.selected, strict=True)
-        ]
         pooled = [
             functional.adaptive_avg_pool2d(maps_BCFT, (self.pooled_bands, 1)).flatten(1)
-            for maps_BCFT in feature_maps
+            for maps_BCFT in feature_maps[self.first_block :]
         ]
-        return Pyramid(torch.stack(layers, dim=1), torch.cat(pooled, dim=1))
+        return Pyramid(self._maps_to_read(feature_maps), torch.cat(pooled, dim=1))
+
+    def _maps_to_read(self, feature_maps: Sequence[Tensor]) -> Tensor:
+        """Give `Pyramid.maps`."""
+        if self.reads == "time":
+            return feature_maps[-1].mean(dim=2)[:, None]
+        if self.reads == "none":
+            return feature_maps[-1].new_zeros((len(feature_maps[-1]), 0, 0, 0))
+        read = slice(self.first_block, None)
+        layers = [
+            self.interpolate(maps_BCFT[:, selected_M])
+            for maps_BCFT, selected_M in zip(feature_maps[read], self.selected[read], strict=True)
+        ]
+        return torch.stack(layers, dim=1)
 
     def forward(self, pyramid: Pyramid) -> HashOutput:
         """Compute hash logits, relaxed codes and genre logits of a batch of segments."""
-        x_BLMD = self.map_norm(pyramid.maps) + self.layer_embedding[:, None]
-        h_BN = self.recurrent(x_BLMD)
+        parts = []
+        if self.recurrent is not None:
+            parts.append(self.recurrent(self._steps(pyramid.maps)))
         if self.pooled_head is not None:
-            h_BN = torch.cat([h_BN, self.pooled_head(pyramid.pooled)], dim=1)
-        logits_BK = self.hash_head(h_BN)
-        relaxed_BK = torch.tanh(logits_BK)
-        return HashOutput(logits_BK, relaxed_BK, self.genre_head(relaxed_BK))
+            parts.append(self.pooled_head(pyramid.pooled))
+        logits_BK = self.hash_head(torch.cat(parts, dim=1))
+        if self.hash_norm is None:
+            relaxed_BK = torch.tanh(logits_BK)
+            return HashOutput(logits_BK, relaxed_BK, self.genre_head(relaxed_BK))
+        # Where half precision is on: not here, a cosine's third digit decides between genres.
+        with torch.autocast(logits_BK.device.type, enabled=False):
+            logits_BK = self.hash_norm(logits_BK.float())
+            unit_BK = functional.normalize(logits_BK, dim=1, eps=SMALLEST_NORM)
+            cosines_BG = unit_BK @ functional.normalize(self.centres, dim=1).T
+        return HashOutput(logits_BK, logits_BK, COSINE_SCALE * cosines_BG)
 
-
-class _StackedLSTM(nn.Module):
-    """REC-STACK: two LSTMs over all L * M maps, shallow to deep."""
-
-    def __init__(self, n_points: int, config: CRNNHashConfig) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(
-            n_points, config.n_hidden, num_layers=2, dropout=config.dropout, batch_first=True
-        )
-        _initialise(self.lstm)
-
-    def forward(self, x_BLMD: Tensor) -> Tensor:
-        """Give the top output at the last step, ``(n_segments, n_hidden)``."""
-        steps_BTN, _ = self.lstm(x_BLMD.flatten(1, 2))
-        last_BN: Tensor = steps_BTN[:, -1]
-        return last_BN
-
-
-class _HierarchicalLSTM(nn.Module):
-    """REC-HIER: one LSTM over the maps of each block, another over the blocks.
-
-    29 steps instead of 120 between the first map and the output, and half the multiplications.
-    """
-
-    def __init__(self, n_points: int, config: CRNNHashConfig) -> None:
-        super().__init__()
-        self.map_lstm = nn.LSTM(n_points, config.n_hidden, batch_first=True)
-        self.layer_lstm = nn.LSTM(config.n_hidden, config.n_hidden, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
-        _initialise(self.map_lstm)
-        _initialise(self.layer_lstm)
-
-    def forward(self, x_BLMD: Tensor) -> Tensor:
-        """Give the upper LSTM's last output, ``(n_segments, n_hidden)``."""
-        n_segments, n_layers = x_BLMD.shape[:2]
-        steps, _ = self.map_lstm(x_BLMD.flatten(0, 1))
-        layers_BLN = self.dropout(steps[:, -1]).unflatten(0, (n_segments, n_layers))
-        layers_BLN, _ = self.layer_lstm(layers_BLN)
-        last_BN: Tensor = layers_BLN[:, -1]
-        return last_BN
-
-
-def _pooled_head(n_in: int, config: CRNNHashConfig) -> nn.Sequential:
-    """Build the skip: means of all maps, put on one scale, through one layer."""
-    return nn.Sequential(nn.BatchNorm1d(n_in), nn.Linear(n_in, config.n_pooled), nn.ReLU())
-
-
-def _initialise(lstm: nn.LSTM) -> None:
-    """Orthogonal recurrent weights, and forget gates that start open (bias 1)."""
-    for name, parameter in lstm.named_parameters():
-        if name.startswith("weight_hh"):
-            nn.init.orthogonal_(parameter)
-        elif name.startswith("bias"):
-            nn.init.zeros_(parameter)
-        if name.startswith("bias_ih"):
-            with torch.no_grad():
-                parameter[lstm.hidden_size : 2 * lstm.hidden_size] = 1.0
+    def _steps(self, maps_BLMD: Tensor) -> Tensor:
+        """Bring the maps into the scale and the order in which the recurrent part reads them."""
+        if self.reads == "time":
+            return maps_BLMD[:, 0]
+        x_BLMD: Tensor = self.map_norm(maps_BLMD) + self.layer_embedding[:, None]
+        if self.step_order is None:
+            return x_BLMD
+        return x_BLMD.flatten(1, 2)[:, self.step_order].view_as(x_BLMD)

@@ -1,6 +1,10 @@
-"""Stage 2 of training: the hashing network on the frozen genre network (METHOD 4.7)."""
+"""Stage 2 of training: the hashing network on the frozen genre network (METHOD 4.7).
 
-from collections.abc import Callable, Sequence
+Public: `train_crnn_hash`, `select_training_maps`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -9,9 +13,11 @@ from torch import Tensor, nn
 
 from musichash_core.augmentation import balanced_draw
 from musichash_core.codes import logits_to_codes
-from musichash_core.crnn_hash import CRNNHash
-from musichash_core.epoch_loop import finite_loss, run_epochs
+from musichash_core.compute_device import mixed_precision
+from musichash_core.crnn_hash import CRNNHash, HashOutput
+from musichash_core.epoch_loop import EpochSteps, finite_loss, run_epochs
 from musichash_core.genre_cnn import GenreCNN
+from musichash_core.hash_baselines.hash_centres import hash_centres
 from musichash_core.losses import hash_loss
 from musichash_core.map_selection import (
     MapStatistics,
@@ -19,7 +25,7 @@ from musichash_core.map_selection import (
     merge_statistics,
     select_maps,
 )
-from musichash_core.model_config import HashStageConfig, ModelConfig
+from musichash_core.model_config import ModelConfig
 from musichash_core.pyramid_cache import (
     EvenSegments,
     TrainingCrops,
@@ -28,8 +34,10 @@ from musichash_core.pyramid_cache import (
     feature_maps_of,
 )
 from musichash_core.segments import cut_segments, segment_starts
+from musichash_core.training_config import HashStageConfig
 from musichash_core.training_data import TrainingData
-from musichash_core.training_records import StageSummary, TrainingEvent
+from musichash_core.training_records import METRIC_NAMES, StageSummary
+from musichash_core.training_state import TrainingSession, with_prefix
 from musichash_core.validation_map import choose_database, score_codes, score_halves
 
 SCORING_BATCH = 256
@@ -39,14 +47,19 @@ SCORING_BATCH = 256
 def train_crnn_hash(
     data: TrainingData,
     genre_cnn: GenreCNN,
+    genre_stage: StageSummary,
     config: ModelConfig,
-    *,
-    on_event: Callable[[TrainingEvent], None],
+    session: TrainingSession,
 ) -> tuple[CRNNHash, StageSummary]:
     """Train the hashing network on the device of the encoder, which is only read.
 
     Keeps the epoch with the best validation score (see `_validate`). Without validation tracks all
     epochs run and the last one is kept.
+
+    Parameters
+    ----------
+    genre_stage : StageSummary
+        How the encoder was trained; handed on with each state.
 
     Raises
     ------
@@ -56,28 +69,30 @@ def train_crnn_hash(
     rng = np.random.default_rng([config.training.seed, 2])
     device = genre_cnn.input_mean.device
     genre_cnn.eval()
-    model = CRNNHash(
-        config.crnn_hash, widths=config.genre_cnn.widths, n_genres=len(data.genres)
-    ).to(device)
-    model.set_selected_maps(select_training_maps(model, genre_cnn, data, config))
+    model = _new_network(data, genre_cnn, config)
     crops = cache_training_crops(model, genre_cnn, data, config, rng)
     validation: EvenSegments | None = None
     if len(data.split.validation):
         positions, _ = choose_database(data)
         validation = cache_even_segments(model, genre_cnn, data, positions, config)
+    targets = torch.from_numpy(data.targets).float()
     stage = config.training.hash_stage
 
     def train_epoch(optimiser: torch.optim.Optimizer, epoch: int) -> float:
         model.train()
         losses: list[float] = []
         for rows, tracks in _batches(data, crops, stage, rng):
-            output = model(crops.cache.read(rows, device))
+            with mixed_precision(device, is_wanted=config.training.mixed_precision):
+                output = HashOutput(
+                    *(part.float() for part in model(crops.cache.read(rows, device)))
+                )
             loss = hash_loss(
                 output.genre_logits,
                 output.relaxed,
-                torch.from_numpy(data.labels[tracks]).to(device),
+                targets[tracks].to(device),
                 torch.from_numpy(tracks).to(device),
                 config.loss,
+                label_kind=config.label_kind,
             ).total
             losses.append(finite_loss(loss, f"hash stage, epoch {epoch}, step {len(losses) + 1}"))
             optimiser.zero_grad()
@@ -90,7 +105,27 @@ def train_crnn_hash(
         tells_tracks_apart = config.loss.instance_weight > 0
         return _validate(model, validation, data, tells_tracks_apart=tells_tracks_apart)
 
-    return model, run_epochs(model, "hash", stage, train_epoch, validate, on_event)
+    steps = EpochSteps(
+        train_epoch,
+        validate,
+        metric_name=METRIC_NAMES["hash", data.label_kind],
+        rng=rng,
+        kept_tensors=with_prefix("genre_cnn", genre_cnn.state_dict()),
+        kept_facts={"genre_stage": asdict(genre_stage)},
+    )
+    return model, run_epochs(model, "hash", stage, steps, session)
+
+
+def _new_network(data: TrainingData, genre_cnn: GenreCNN, config: ModelConfig) -> CRNNHash:
+    """Build the network with its maps selected and its centres drawn, on the encoder's device."""
+    n_genres = len(data.genres)
+    model = CRNNHash(config.crnn_hash, widths=config.genre_cnn.widths, n_genres=n_genres)
+    model.to(genre_cnn.input_mean.device)
+    model.set_selected_maps(select_training_maps(model, genre_cnn, data, config))
+    if config.crnn_hash.head == "centres":
+        centres = hash_centres(n_genres, config.crnn_hash.n_bits, seed=config.training.seed)
+        model.set_centres(torch.from_numpy(centres))
+    return model
 
 
 def select_training_maps(
@@ -130,7 +165,7 @@ def select_training_maps(
 def _batches(
     data: TrainingData, crops: TrainingCrops, stage: HashStageConfig, rng: np.random.Generator
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Draw one epoch: as many segments as are cached, every genre equally often.
+    """Draw one epoch: as many segments as are cached, every label equally often.
 
     Returns
     -------
@@ -139,7 +174,7 @@ def _batches(
     """
     n_used = min(stage.crops_per_batch, crops.n_crops)
     n_draws = len(crops.positions) * crops.n_crops // n_used
-    drawn = balanced_draw(data.labels[crops.positions], n_draws, rng)
+    drawn = balanced_draw(data.targets[crops.positions], n_draws, rng)
     batches = []
     for members in np.array_split(drawn, -(-len(drawn) // stage.tracks_per_batch)):
         chosen = np.stack([rng.permutation(crops.n_crops)[:n_used] for _ in members])

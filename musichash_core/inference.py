@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from musichash_core.crnn_hash import CRNNHash
 from musichash_core.errors import ParameterError
@@ -94,8 +95,10 @@ def encode_track(models: MusicModels, track: TrackFrames) -> EncodedTrack:
     mean_logits = torch.cat(hash_logits).double().mean(dim=0)
     if not (mean_log_p.isfinite().all() and mean_logits.isfinite().all()):
         raise ParameterError(f"the models gave NaN or infinity for track {track.track_id}")
+    are_tags = models.config.label_kind == "tags"  # of which several may be likely
+    probabilities = mean_log_p.exp() if are_tags else mean_log_p.softmax(dim=0)
     return EncodedTrack(
-        probabilities=mean_log_p.softmax(dim=0).float().numpy(),
+        probabilities=probabilities.float().numpy(),
         hash_logits=mean_logits.float().numpy(),
         n_segments=len(starts),
     )
@@ -119,7 +122,9 @@ def encode_segments(models: MusicModels, segments: Tensor) -> tuple[Tensor, Tens
     models.genre_cnn.eval()
     models.crnn_hash.eval()
     maps = models.genre_cnn.feature_maps(segments.to(models.genre_cnn.input_mean.device))
-    log_p = models.genre_cnn.classify(maps[-1]).log_softmax(dim=1)
+    genre_logits = models.genre_cnn.classify(maps[-1])
+    are_tags = models.config.label_kind == "tags"
+    log_p = functional.logsigmoid(genre_logits) if are_tags else genre_logits.log_softmax(dim=1)
     logits = models.crnn_hash(models.crnn_hash.pyramid(maps)).logits
     return log_p.cpu(), logits.cpu()
 

@@ -1,19 +1,28 @@
-"""Settings of the two models, their losses and their training, gathered in `ModelConfig`.
+"""Settings of the two models and their losses, gathered with those of training in `ModelConfig`.
 
 They stand together, apart from the networks they describe, so that reading a configuration does
 not import torch: workers that only extract features never pay for it (about 200 MB and a second).
 
 Legend: METHOD sections are those of the project's method description; a default that differs from
 it names the measurement.
+
+Public: `ModelConfig`, `GenreCNNConfig`, `CRNNHashConfig`, `LossConfig`, `COSINE_SCALE`, and the
+choices `SelectionRule`, `LossKind`, `LabelKind`.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from musichash_core.segments import SegmentConfig
+from musichash_core.training_config import TrainingConfig
 
 SelectionRule = Literal["rep", "cons", "div", "var", "rand"]
+LossKind = Literal["t0", "t", "ortho"]
+LabelKind = Literal["genre", "tags"]
+
+COSINE_SCALE = 8.0
+"""What cosines to fixed centres are multiplied by to make logits (METHOD 4.6)."""
 
 
 class GenreCNNConfig(BaseModel):
@@ -63,9 +72,17 @@ class CRNNHashConfig(BaseModel):
     selection: SelectionRule = Field(
         default="rep", description="rule that selects the maps (METHOD 4.2)"
     )
-    recurrent: Literal["stack", "hierarchical"] = Field(
+    recurrent: Literal["stack", "hierarchical", "time", "none"] = Field(
         default="hierarchical",
-        description="two stacked LSTMs over all maps, or one per block and one over the blocks",
+        description="two stacked LSTMs over all maps; one per block and one over the blocks; over "
+        "the frames of the last block's maps; or none: the maps' means only, through as many "
+        "parameters as the hierarchical network has (the last two are controls)",
+    )
+    blocks: Literal["all", "last"] = Field(
+        default="all", description="blocks of the encoder that are read; the last is a control"
+    )
+    shuffled_steps: bool = Field(
+        default=False, description="read the maps in one random order, a control"
     )
     n_hidden: int = Field(default=256, ge=4, le=2048, description="units of each LSTM")
     n_pooled: int = Field(
@@ -83,6 +100,11 @@ class CRNNHashConfig(BaseModel):
     dropout: float = Field(
         default=0.2, ge=0, le=0.9, description="share dropped between the two LSTMs"
     )
+    head: Literal["tanh", "centres"] = Field(
+        default="tanh",
+        description="hash layer with tanh and softmax layer, or with batch norm and one fixed code "
+        "per genre; follows loss.kind",
+    )
 
     @property
     def code_bytes(self) -> int:
@@ -95,9 +117,21 @@ class CRNNHashConfig(BaseModel):
             raise ValueError(f"map_shape={self.map_shape}: each side must be 1 to 64")
         return self
 
+    @model_validator(mode="after")
+    def _check_steps(self) -> Self:
+        if self.shuffled_steps and self.recurrent in ("time", "none"):
+            raise ValueError(
+                f"shuffled_steps=true with recurrent={self.recurrent!r}, which reads no selected "
+                "maps; want 'stack' or 'hierarchical'"
+            )
+        return self
+
 
 class LossConfig(BaseModel):
-    """Weights of the parts of the hashing loss (METHOD 4.5); classification has weight 1.
+    """The hashing loss: its kind and the weights of its parts; classification has weight 1.
+
+    "t" is METHOD 4.5 and "t0" the same without pairs; "ortho" draws codes to fixed centres (METHOD
+    4.6) and needs no quantisation and balance.
 
     The instance part is not METHOD's: genre alone leaves the tracks of a genre little to be told
     apart by. On 62 clips of 16 artists (4 seeds), without it 64-bit codes of 10 s excerpts found
@@ -107,12 +141,26 @@ class LossConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    similarity_weight: float = Field(default=0.3, ge=0, le=100, description="pairs of one genre")
+    kind: LossKind = Field(
+        default="t", description="classification and pairs, without pairs, or fixed centres"
+    )
+    similarity_weight: float = Field(
+        default=0.3, ge=0, le=100, description="pairs of one genre; kind t"
+    )
+    centre_similarity_weight: float = Field(
+        default=0.0, ge=0, le=100, description="the same beside fixed centres; kind ortho"
+    )
     quantisation_weight: float = Field(
-        default=0.1, ge=0, le=100, description="distance of tanh from +-1"
+        default=0.1, ge=0, le=100, description="distance of tanh from +-1; kinds t0 and t"
     )
     balance_weight: float = Field(
-        default=1.0, ge=0, le=100, description="each bit set half of the time"
+        default=1.0, ge=0, le=100, description="each bit set half of the time; kinds t0 and t"
+    )
+    cosine_margin: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="cosine that the true genre must be ahead by; kind ortho",
     )
     instance_weight: float = Field(
         default=1.0, ge=0, le=100, description="two segments of one track; 0 is METHOD's loss T"
@@ -122,121 +170,41 @@ class LossConfig(BaseModel):
     )
 
 
-class AugmentationConfig(BaseModel):
-    """Strength of the random changes made to training segments (METHOD 2)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gain_db: float = Field(
-        default=6.0, ge=0, le=24, description="dB; gain drawn from -gain_db..+gain_db"
-    )
-    mask_bands: int = Field(default=16, ge=0, le=64, description="widest masked range, mel bands")
-    mask_frames: int = Field(default=16, ge=0, le=256, description="longest masked range, frames")
-
-
-class GenreStageConfig(BaseModel):
-    """Training of the genre network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(default=60, ge=1, le=10_000, description="passes over the tracks, at most")
-    patience: int = Field(
-        default=15, ge=1, le=10_000, description="epochs without a better validation"
-    )
-    batch_size: int = Field(default=64, ge=2, le=4096, description="segments per step")
-    segments_per_track: int = Field(
-        default=2, ge=1, le=1024, description="random segments per epoch"
-    )
-    validation_segments: int = Field(
-        default=4, ge=1, le=1024, description="evenly spaced, per track"
-    )
-    learning_rate: float = Field(
-        default=1e-3, gt=0, le=1, description="AdamW, cosine to a hundredth"
-    )
-    weight_decay: float = Field(default=1e-4, ge=0, le=10, description="AdamW")
-    label_smoothing: float = Field(
-        default=0.1, ge=0, lt=1, description="share spread over all genres"
-    )
-
-
-class HashStageConfig(BaseModel):
-    """Training of the hashing network on the frozen genre network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(default=40, ge=1, le=10_000, description="passes over the tracks, at most")
-    patience: int = Field(
-        default=15, ge=1, le=10_000, description="epochs without a better validation"
-    )
-    tracks_per_batch: int = Field(default=16, ge=2, le=1024, description="tracks per step")
-    crops_per_batch: int = Field(
-        default=4, ge=2, le=64, description="segments of each track per step"
-    )
-    cached_crops: int = Field(
-        default=12, ge=2, le=1024, description="random segments per track whose pyramids are kept"
-    )
-    max_cached: int = Field(
-        default=20_000,
-        ge=64,
-        le=10_000_000,
-        description="segments kept in memory, at most; 42 kB each in the default networks",
-    )
-    selection_segments: int = Field(
-        default=2000, ge=1, le=100_000, description="segments that map selection looks at, at most"
-    )
-    validation_segments: int = Field(
-        default=6, ge=1, le=1024, description="evenly spaced, per track"
-    )
-    learning_rate: float = Field(
-        default=1e-3, gt=0, le=1, description="AdamW, cosine to a hundredth"
-    )
-    weight_decay: float = Field(default=1e-4, ge=0, le=10, description="AdamW")
-    max_gradient_norm: float = Field(
-        default=5.0, gt=0, le=1000, description="longer gradients are cut"
-    )
-
-    @model_validator(mode="after")
-    def _check_crops(self) -> Self:
-        if self.crops_per_batch > self.cached_crops:
-            raise ValueError(
-                f"crops_per_batch={self.crops_per_batch} exceeds cached_crops={self.cached_crops}; "
-                "keep more crops or use fewer per step"
-            )
-        return self
-
-
-class TrainingConfig(BaseModel):
-    """Everything about training that changes the weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(
-        default=0, ge=0, lt=2**31, description="of the split, the weights and the crops"
-    )
-    n_threads: int = Field(
-        default=2,
-        ge=1,
-        le=256,
-        description="torch threads; here because it changes the order of sums",
-    )
-    validation_share: float = Field(
-        default=0.2, ge=0, le=0.5, description="share of each genre's tracks, in whole groups"
-    )
-    augmentation: AugmentationConfig = AugmentationConfig()
-    genre_stage: GenreStageConfig = GenreStageConfig()
-    hash_stage: HashStageConfig = HashStageConfig()
-
-
 class ModelConfig(BaseModel):
     """Both models, the segments they read, and how they are trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_kind: LabelKind = Field(
+        default="genre",
+        description="one genre per track (softmax), or any number of tags (sigmoid)",
+    )
 
     segments: SegmentConfig = SegmentConfig()
     genre_cnn: GenreCNNConfig = GenreCNNConfig()
     crnn_hash: CRNNHashConfig = CRNNHashConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _let_head_follow_loss(cls, values: Any) -> Any:  # noqa: ANN401 - not validated yet
+        loss = values.get("loss") if isinstance(values, dict) else None
+        kind = loss.get("kind") if isinstance(loss, dict) else getattr(loss, "kind", None)
+        crnn_hash = values.get("crnn_hash", {}) if isinstance(values, dict) else None
+        if kind == "ortho" and isinstance(crnn_hash, dict):
+            return {**values, "crnn_hash": {"head": "centres", **crnn_hash}}
+        return values
+
+    @model_validator(mode="after")
+    def _check_head(self) -> Self:
+        wanted = "centres" if self.loss.kind == "ortho" else "tanh"
+        if self.crnn_hash.head != wanted:
+            raise ValueError(
+                f"crnn_hash.head={self.crnn_hash.head!r} with loss.kind={self.loss.kind!r}: want "
+                f"{wanted!r}, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_shapes(self) -> Self:

@@ -1,19 +1,20 @@
 """Labelled tracks made ready for training: checked, put in one order, divided.
 
-Public: `TrainingData`, `prepare_training_data`.
+Public: `TrainingData`, `prepare_training_data`, `prepare_tagged_data`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.errors import ParameterError, TrainingError
-from musichash_core.model_config import TrainingConfig
+from musichash_core.model_config import LabelKind
 from musichash_core.segments import TrackFrames
 from musichash_core.splits import Split, split_by_group
+from musichash_core.training_config import TrainingConfig
 
 MIN_TRACKS_PER_GENRE = 2
 
@@ -26,20 +27,23 @@ class TrainingData:
     ----------
     tracks : tuple of TrackFrames
         Frames are read piece by piece; memory maps stay on disk.
-    labels : (n_tracks,) int64
-        Positions in `genres`.
+    targets : (n_tracks, n_genres) bool
+        The genre, or the tags, of each track.
     groups : (n_tracks,) str
     genres : tuple of str
-        Sorted.
+        Genres or tags, sorted.
     split : Split
         Positions in `tracks`.
+    label_kind : "genre" or "tags"
+        Whether each track has exactly one label.
     """
 
     tracks: tuple[TrackFrames, ...]
-    labels: NDArray[np.int64]
+    targets: NDArray[np.bool_]
     groups: NDArray[np.str_]
     genres: tuple[str, ...]
     split: Split
+    label_kind: LabelKind = "genre"
 
     @property
     def frame_shape(self) -> tuple[int, int]:
@@ -47,47 +51,168 @@ class TrainingData:
         n_channels, n_mels = self.tracks[0].frames.shape[1:]
         return int(n_channels), int(n_mels)
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Position in `genres` of each track's genre; of tags the first."""
+        labels: NDArray[np.int64] = self.targets.argmax(axis=1)
+        return labels
+
 
 def prepare_training_data(
     tracks: Sequence[TrackFrames],
     genres: Sequence[str],
     groups: Sequence[str],
     config: TrainingConfig,
+    *,
+    split: Split | None = None,
 ) -> TrainingData:
     """Check labelled tracks, sort them by id and divide them by group.
+
+    Parameters
+    ----------
+    tracks : sequence of TrackFrames
+    genres, groups : sequence of str
+        One entry per track.
+    split : Split, optional
+        Positions in `tracks` to train and to validate on, instead of dividing here. Tracks on
+        neither side are left out before anything is looked at, their genres included, so that an
+        evaluation's database and queries cannot leak into training.
 
     Raises
     ------
     ParameterError
-        Lengths differ, an id occurs twice, or frames have different or impossible shapes.
+        Lengths differ, an id occurs twice, frames have different or impossible shapes, or a given
+        split has a position that is wrong or occurs twice.
     TrainingError
-        There are no tracks, fewer than two genres, or a genre with a single track.
+        There are no tracks, fewer than two genres, a genre with a single track, or a genre without
+        a training track; a given split has a group on both sides.
     """
-    if not len(tracks) == len(genres) == len(groups):
-        raise ParameterError(
-            f"{len(tracks)} tracks, {len(genres)} genres, {len(groups)} groups: "
-            "give one genre and one group per track"
+    labels = [(genre,) for genre in genres]
+    return _prepare(_Labelled(tracks, labels, groups, "genre"), config, split)
+
+
+def prepare_tagged_data(
+    tracks: Sequence[TrackFrames],
+    tags: Sequence[Collection[str]],
+    groups: Sequence[str],
+    config: TrainingConfig,
+    *,
+    split: Split | None = None,
+) -> TrainingData:
+    """Check tracks with any number of tags, sort them by id and divide them by group.
+
+    The tracks are divided tag by tag, each track counting for the rarest of its tags.
+
+    Parameters
+    ----------
+    tags : sequence of collections of str
+        At least one per track.
+    split : Split, optional
+        As in `prepare_training_data`.
+
+    Raises
+    ------
+    ParameterError, TrainingError
+        As in `prepare_training_data`; also for a track without tags.
+    """
+    labels = [tuple(sorted(set(one))) for one in tags]
+    return _prepare(_Labelled(tracks, labels, groups, "tags"), config, split)
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """Parallel sequences: tracks, their labels, their groups; and what the labels are."""
+
+    tracks: Sequence[TrackFrames]
+    labels: Sequence[tuple[str, ...]]
+    groups: Sequence[str]
+    kind: LabelKind
+
+    def at(self, positions: Sequence[int]) -> "_Labelled":
+        """Pick some tracks."""
+        return _Labelled(
+            [self.tracks[position] for position in positions],
+            [self.labels[position] for position in positions],
+            [self.groups[position] for position in positions],
+            self.kind,
         )
-    if not tracks:
+
+
+def _prepare(given: _Labelled, config: TrainingConfig, split: Split | None) -> TrainingData:
+    """Do what both public functions promise."""
+    _check_lengths(given)
+    if split is not None:
+        _check_split(split, given.groups)
+        positions = np.concatenate([split.train, split.validation]).tolist()
+    else:
+        positions = list(range(len(given.tracks)))
+    order = sorted(positions, key=lambda position: given.tracks[position].track_id)
+    if not order:
         raise TrainingError("there are no labelled tracks to train on")
-    _check_tracks(tracks)
-    _check_genres(genres)
-    order = sorted(range(len(tracks)), key=lambda position: tracks[position].track_id)
-    sorted_genres = [genres[position] for position in order]
-    sorted_groups = [groups[position] for position in order]
-    names = tuple(sorted(set(genres)))
-    return TrainingData(
-        tracks=tuple(tracks[position] for position in order),
-        labels=np.array([names.index(genre) for genre in sorted_genres], dtype=np.int64),
-        groups=np.array(sorted_groups, dtype=np.str_),
-        genres=names,
-        split=split_by_group(
-            sorted_genres,
-            sorted_groups,
-            validation_share=config.validation_share,
-            seed=config.seed,
-        ),
+    kept = given.at(order)
+    _check_tracks(kept.tracks)
+    _check_labels(kept)
+    names = tuple(sorted({name for labels in kept.labels for name in labels}))
+    targets = np.array([[name in labels for name in names] for labels in kept.labels], dtype=bool)
+    own = _split_in_order(split, order) if split is not None else _divide(kept, config)
+    _check_learnable(targets[own.train], names)
+    groups = np.array(kept.groups, dtype=np.str_)
+    return TrainingData(tuple(kept.tracks), targets, groups, names, own, given.kind)
+
+
+def _divide(given: _Labelled, config: TrainingConfig) -> Split:
+    """Divide tracks by group, label by label."""
+    counts = Counter(name for labels in given.labels for name in labels)
+    rarest = [min(labels, key=lambda name: (counts[name], name)) for labels in given.labels]
+    return split_by_group(
+        rarest, given.groups, validation_share=config.validation_share, seed=config.seed
     )
+
+
+def _check_lengths(given: _Labelled) -> None:
+    """Refuse sequences that are not parallel."""
+    lengths = len(given.tracks), len(given.labels), len(given.groups)
+    if len(set(lengths)) > 1:
+        noun = "genres" if given.kind == "genre" else "sets of tags"
+        raise ParameterError(
+            f"{lengths[0]} tracks, {lengths[1]} {noun}, {lengths[2]} groups: give one of each per "
+            "track"
+        )
+
+
+def _check_split(split: Split, groups: Sequence[str]) -> None:
+    """Refuse a given split with wrong or repeated positions, or with a group on both sides."""
+    positions = np.concatenate([split.train, split.validation])
+    if len(np.unique(positions)) != len(positions):
+        raise ParameterError("the split has a position twice; each track is on one side at most")
+    if len(positions) and not 0 <= positions.min() <= positions.max() < len(groups):
+        raise ParameterError(
+            f"the split has positions {positions.min()} to {positions.max()}: want 0 to "
+            f"{len(groups) - 1}"
+        )
+    sides = [{groups[position] for position in side} for side in (split.train, split.validation)]
+    if straddling := sorted(sides[0] & sides[1]):
+        raise TrainingError(
+            f"group(s) {straddling[:3]} are on both sides of the split; a group that is trained on "
+            "flatters validation: keep its tracks on one side"
+        )
+
+
+def _split_in_order(split: Split, order: list[int]) -> Split:
+    """Say where the tracks of a given split stand once they are sorted."""
+    is_train = np.isin(order, split.train)
+    return Split(np.flatnonzero(is_train), np.flatnonzero(~is_train))
+
+
+def _check_learnable(train_targets: NDArray[np.bool_], names: tuple[str, ...]) -> None:
+    """Refuse a split that leaves a label nothing to be learned from."""
+    counts = train_targets.sum(axis=0)
+    if not counts.all():
+        missing = [name for name, count in zip(names, counts, strict=True) if not count]
+        raise TrainingError(
+            f"label(s) {missing[:5]} have no training track in the split; train on some of their "
+            "tracks or leave the label out"
+        )
 
 
 def _check_tracks(tracks: Sequence[TrackFrames]) -> None:
@@ -104,17 +229,23 @@ def _check_tracks(tracks: Sequence[TrackFrames]) -> None:
             )
 
 
-def _check_genres(genres: Sequence[str]) -> None:
+def _check_labels(given: _Labelled) -> None:
     """Refuse label sets that cannot be learned."""
-    counts = Counter(genres)
+    counts = Counter(name for labels in given.labels for name in labels)
+    bare = [one.track_id for one, own in zip(given.tracks, given.labels, strict=True) if not own]
+    if bare:
+        raise TrainingError(
+            f"{len(bare)} track(s) have no tags, such as {bare[0]}; leave them out or tag them"
+        )
+    noun = "genre" if given.kind == "genre" else "tag"
     if len(counts) < 2:
         raise TrainingError(
-            f"all {len(genres)} tracks have the genre {genres[0]!r}; a genre model needs at least "
-            "two: label more tracks"
+            f"all {len(given.labels)} tracks have the {noun} {given.labels[0][0]!r}; a {noun} "
+            "model needs at least two: label more tracks"
         )
-    lonely = sorted(genre for genre, count in counts.items() if count < MIN_TRACKS_PER_GENRE)
+    lonely = sorted(name for name, count in counts.items() if count < MIN_TRACKS_PER_GENRE)
     if lonely:
         raise TrainingError(
-            f"genre(s) {lonely} have a single track; each genre needs at least "
-            f"{MIN_TRACKS_PER_GENRE}: add tracks or leave the genre out"
+            f"{noun}(s) {lonely} have a single track; each {noun} needs at least "
+            f"{MIN_TRACKS_PER_GENRE}: add tracks or leave the {noun} out"
         )

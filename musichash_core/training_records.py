@@ -9,8 +9,13 @@ from typing import Literal
 
 Stage = Literal["genre", "hash"]
 
-METRIC_NAMES: dict[Stage, str] = {"genre": "track accuracy", "hash": "mAP of genre and track"}
-"""What each stage is validated by."""
+METRIC_NAMES = {
+    ("genre", "genre"): "track accuracy",
+    ("genre", "tags"): "mean average precision of tags",
+    ("hash", "genre"): "mAP of genre and track",
+    ("hash", "tags"): "mAP of shared tags and track",
+}
+"""What each stage is validated by, for each kind of labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class TrainingSummary:
     Attributes
     ----------
     genres : tuple of str
-        Sorted; the order of every count and of the confusion matrix.
+        Sorted genres or tags; the order of every count and of the confusion matrix.
     tracks_per_genre, validation_tracks_per_genre : tuple of int
     n_parameters_genre, n_parameters_hash : int
         Trainable numbers of the two models.
@@ -78,9 +83,9 @@ class TrainingSummary:
     genre_stage, hash_stage : StageSummary
     validation_accuracy, validation_macro_f1, chance_accuracy : float or None
         Of validation tracks, by all their segments; chance is the largest genre's share of them.
-        None when there is no validation track.
+        None when there is no validation track, and for tags.
     confusion : tuple of tuple of int
-        Validation tracks: row = true genre, column = predicted genre.
+        Validation tracks: row = true genre, column = predicted genre. All 0 for tags.
     validation_map : float or None
         Tie-aware mean average precision of validation tracks as queries, by Hamming distance, other
         groups only. None when no query has anything to find.

@@ -1,4 +1,9 @@
-"""How well validation tracks find what they should: what is searched, and the scores."""
+"""How well validation tracks find what they should: what is searched, and the scores.
+
+A track should find the tracks that share its genre or one of its tags.
+
+Public: `choose_database`, `score_codes`, `score_halves`, `score_tags`.
+"""
 
 from typing import Literal
 
@@ -7,9 +12,9 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import hamming_distance
 from musichash_core.metrics import (
+    average_precision,
     average_precisions,
     mean_average_precision,
-    relevance_masks,
 )
 from musichash_core.training_data import TrainingData
 
@@ -26,7 +31,7 @@ def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]
     """Choose the tracks that validation tracks are searched in.
 
     The validation tracks themselves, so that no training track flatters the score, if at least
-    half of them find another group's track of their genre there; all tracks otherwise.
+    half of them find another group's track with a label of theirs there; all tracks otherwise.
 
     Returns
     -------
@@ -35,10 +40,11 @@ def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]
     name : "validation" or "all"
     """
     queries = data.split.validation
-    groups_of: dict[int, set[str]] = {}
-    for i in queries:
-        groups_of.setdefault(int(data.labels[i]), set()).add(str(data.groups[i]))
-    n_answerable = sum(len(groups_of[int(data.labels[i])]) > 1 for i in queries)
+    targets = data.targets[queries]
+    is_shared = np.array(
+        [len(np.unique(data.groups[queries][has_label])) > 1 for has_label in targets.T]
+    )
+    n_answerable = int((targets & is_shared).any(axis=1).sum())
     if len(queries) and n_answerable >= MIN_ANSWERABLE * len(queries):
         return queries, "validation"
     return np.arange(len(data.tracks), dtype=np.int64), "all"
@@ -85,10 +91,31 @@ def score_halves(first_codes: NDArray[np.uint8], second_codes: NDArray[np.uint8]
     return mean_average_precision(distances, is_own, np.zeros_like(is_own))
 
 
+def score_tags(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float | None:
+    """Compute the mean over tags of the tie-aware average precision of ranking tracks by a tag.
+
+    Parameters
+    ----------
+    scores : (n_tracks, n_tags) floating
+        Larger for tracks that rather have the tag.
+    targets : (n_tracks, n_tags) bool
+
+    Returns
+    -------
+    float or None
+        Over the tags that some track has; None without any.
+    """
+    precisions = [
+        average_precision(-of_tag, has_tag)
+        for of_tag, has_tag in zip(scores.T, targets.T, strict=True)
+        if has_tag.any()
+    ]
+    return float(np.mean(precisions)) if precisions else None
+
+
 def _masks(
     data: TrainingData, queries: NDArray[np.int64], items: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Give `relevance_masks` of tracks by position."""
-    return relevance_masks(
-        data.labels[queries], data.labels[items], data.groups[queries], data.groups[items]
-    )
+    """Say what each query should find (a shared label), and what it must not (its own group)."""
+    n_shared = data.targets[queries].astype(np.float32) @ data.targets[items].T.astype(np.float32)
+    return n_shared > 0, data.groups[queries][:, None] == data.groups[items]

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError, TrainingError
 from musichash_core.model_config import ModelConfig
@@ -94,7 +96,7 @@ def train(
             [labels[track.track_id] for track in tracks],
             [groups[track.track_id] for track in tracks],
             config.models,
-            device=best_device(),
+            device="auto",
             on_event=on_event,
         )
         n_tracks = len(tracks)
@@ -154,14 +156,10 @@ def check_model_reads(store: str, feature_fingerprint: str) -> None:
 
 def was_trained_with(store: str, generation: str, settings: ModelConfig) -> bool:
     """Tell whether a generation has these model settings."""
-    trained: bool = read_model_card(open_store(store), generation)["config"] == settings.model_dump(
-        mode="json"
-    )
-    return trained
-
-
-def best_device() -> str:
-    """Name the device that torch should compute on: a CUDA device where there is one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        trained = ModelConfig.model_validate(
+            read_model_card(open_store(store), generation)["config"]
+        )
+    except ValidationError:  # of another version, which knew other settings
+        return False
+    return trained == settings

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 
 from musichash_core.augmentation import balanced_draw, random_segments
-from musichash_core.model_config import AugmentationConfig
 from musichash_core.segments import SegmentConfig, TrackFrames, cut_segments
+from musichash_core.training_config import AugmentationConfig
 
 SEGMENTS = SegmentConfig(n_frames=32, hop_frames=16)
 PLAIN = AugmentationConfig(gain_db=0, mask_bands=0, mask_frames=0)
@@ -72,9 +72,19 @@ def test_the_same_generator_state_gives_the_same_segments():
 
 def test_every_label_is_drawn_equally_often_and_every_item_before_one_repeats():
     labels = np.array([0] * 9 + [1] * 3 + [4] * 2)
-    drawn = balanced_draw(labels, 30, np.random.default_rng(0))
+    drawn = balanced_draw(labels[:, None] == np.arange(6), 30, np.random.default_rng(0))
     assert Counter(labels[drawn].tolist()) == {0: 10, 1: 10, 4: 10}
     times = np.bincount(drawn, minlength=14)
     assert times.min() >= 1
     for label in (0, 1, 4):
         assert np.ptp(times[labels == label]) <= 1
+
+
+def test_rare_tags_are_drawn_for_as_often_as_frequent_ones():
+    targets = np.zeros((20, 3), dtype=bool)
+    targets[:, 0] = True
+    targets[:2, 1] = True
+    drawn = balanced_draw(targets, 30, np.random.default_rng(0))
+    assert len(drawn) == 30  # 15 for each of the two tags that occur
+    assert (drawn < 2).sum() >= 15  # of 30 unbalanced draws 3 would have the rare tag
+    assert np.bincount(drawn, minlength=20)[2:].max() <= 1

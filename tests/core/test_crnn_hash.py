@@ -6,6 +6,7 @@ import torch
 
 from musichash_core.crnn_hash import CRNNHash
 from musichash_core.errors import ParameterError
+from musichash_core.hash_baselines import hash_centres
 from musichash_core.model_config import CRNNHashConfig
 
 WIDTHS = (5, 6, 7)
@@ -15,6 +16,19 @@ VARIANTS = [
     {"recurrent": "hierarchical", "n_pooled": 0},
     {"recurrent": "stack", "n_pooled": 12},
     {"recurrent": "stack", "n_pooled": 0},
+]
+
+CONTROLS = [
+    {"recurrent": "none"},
+    {"recurrent": "none", "blocks": "last"},
+    {"recurrent": "time", "n_pooled": 0},
+    {"recurrent": "time", "n_pooled": 12},
+    {"recurrent": "stack", "blocks": "last", "n_pooled": 0},
+    {"recurrent": "hierarchical", "blocks": "last"},
+    {"recurrent": "stack", "shuffled_steps": True},
+    {"recurrent": "hierarchical", "shuffled_steps": True, "n_pooled": 0},
+    {"recurrent": "hierarchical", "head": "centres"},
+    {"recurrent": "none", "head": "centres"},
 ]
 
 GOLDEN_LOGITS = {
@@ -87,17 +101,21 @@ def test_pooled_values_are_means_over_time_and_ranges_of_bands():
     torch.testing.assert_close(pooled[:, :10].unflatten(1, (5, 2)), torch.stack(halves, dim=2))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS + CONTROLS)
 def test_every_parameter_gets_a_gradient(variant):
     model = build(**variant)
     output = model(model.pyramid(feature_maps(6)))
     (output.genre_logits.square().sum() + output.relaxed.square().sum()).backward()
-    assert all((parameter.grad != 0).any() for parameter in model.parameters())
+    silent = {name for name, one in model.named_parameters() if not (one.grad != 0).any()}
+    is_single_step = variant == {"recurrent": "hierarchical", "blocks": "last"}
+    assert silent == ({"recurrent.layer_lstm.weight_hh_l0"} if is_single_step else set())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS + CONTROLS)
 def test_eight_segments_can_be_learned_by_heart(variant):
     model = build(**variant, n_hidden=32)
+    if variant.get("head") == "centres":
+        model.set_centres(torch.from_numpy(hash_centres(3, 16, seed=0)))
     pyramid, truth = model.pyramid(feature_maps(8)), torch.arange(8) % 3
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-2)
     for _ in range(150):
@@ -109,7 +127,7 @@ def test_eight_segments_can_be_learned_by_heart(variant):
     assert float(loss.detach()) < 0.1
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS + CONTROLS)
 def test_a_segment_is_hashed_alone_in_evaluation(variant):
     model = build(**variant).eval()
     whole = model(model.pyramid(feature_maps(5))).logits
@@ -161,3 +179,121 @@ def test_another_number_of_blocks_is_refused():
 def test_a_selection_of_another_shape_is_refused():
     with pytest.raises(ParameterError, match=r"want \(3, 4\)"):
         build().set_selected_maps(torch.zeros(3, 5, dtype=torch.int64))
+
+
+def sizes(**changes) -> int:
+    return sum(parameter.numel() for parameter in build(**changes).parameters())
+
+
+@pytest.mark.parametrize("blocks", ["all", "last"])
+@pytest.mark.parametrize("n_pooled", [0, 40])
+@pytest.mark.parametrize("head", ["tanh", "centres"])
+def test_the_pooled_control_has_as_many_parameters_as_the_hierarchical_network(
+    head, n_pooled, blocks
+):
+    shape = {"head": head, "n_pooled": n_pooled, "blocks": blocks, "n_hidden": 64}
+    control, network = (sizes(recurrent=name, **shape) for name in ("none", "hierarchical"))
+    assert 0.99 < control / network < 1.01
+
+
+def test_the_control_over_time_has_about_as_many_parameters_at_the_method_s_sizes():
+    networks = [
+        CRNNHash(
+            CRNNHashConfig(n_pooled=0, recurrent=name), widths=(32, 64, 128, 128, 128), n_genres=10
+        )
+        for name in ("time", "hierarchical")
+    ]
+    control, network = (sum(one.numel() for one in net.parameters()) for net in networks)
+    assert 0.95 < control / network < 1.05
+
+
+def test_the_pooled_control_reads_means_only():
+    model = build(recurrent="none").eval()
+    maps = feature_maps(2)
+    pyramid = model.pyramid(maps)
+    assert pyramid.maps.shape[:2] == (2, 0)
+    turned = [block.flip(3) for block in maps]
+    torch.testing.assert_close(model(model.pyramid(turned)).logits, model(pyramid).logits)
+
+
+@pytest.mark.parametrize("recurrent", ["none", "stack", "hierarchical"])
+def test_a_control_of_the_last_block_ignores_the_others(recurrent):
+    model, maps = build(recurrent=recurrent, blocks="last").eval(), feature_maps(2)
+    others = [torch.zeros_like(block) for block in maps[:2]] + maps[2:]
+    logits = model(model.pyramid(maps)).logits
+    torch.testing.assert_close(model(model.pyramid(others)).logits, logits)
+    assert model.pyramid(maps).pooled.shape == (2, WIDTHS[-1] * 2)
+
+
+def test_the_control_over_time_reads_frames_of_the_last_block_in_order():
+    model, maps = build(recurrent="time", n_pooled=0).eval(), feature_maps(2)
+    pyramid = model.pyramid(maps)
+    torch.testing.assert_close(pyramid.maps[:, 0], maps[2].mean(dim=2))
+    turned = model.pyramid([block.flip(3) for block in maps])
+    assert not torch.allclose(model(turned).logits, model(pyramid).logits)
+
+
+def test_shuffled_steps_are_one_permutation_that_is_kept_with_the_weights():
+    model = build(recurrent="stack", shuffled_steps=True, n_pooled=0).eval()
+    order = model.state_dict()["step_order"]
+    assert sorted(order.tolist()) == list(range(12))
+    assert order.tolist() != list(range(12))
+    steps = model.map_norm(model.pyramid(feature_maps(2)).maps) + model.layer_embedding[:, None]
+    in_order = steps.reshape(2, 12, 12)
+    expected = torch.stack([in_order[:, one] for one in order.tolist()], dim=1)
+    seen = []
+    model.recurrent.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(model.pyramid(feature_maps(2)))
+    torch.testing.assert_close(seen[0].reshape(2, 12, 12), expected)
+    assert "step_order" not in build(recurrent="stack").state_dict()
+
+
+def test_codes_before_fixed_centres_are_balanced_and_their_genres_are_cosines():
+    model = build(head="centres", n_pooled=12)
+    centres = torch.from_numpy(hash_centres(3, 16, seed=1))
+    model.set_centres(centres)
+    output = model(model.pyramid(feature_maps(40)))
+    assert float(output.logits.detach().mean(dim=0).abs().max()) < 1e-5
+    assert torch.equal(output.relaxed, output.logits)
+    code, genre = output.logits.detach().numpy().astype(float), centres.numpy().astype(float)
+    lengths = np.linalg.norm(code, axis=1)[:, None] * np.linalg.norm(genre, axis=1)
+    np.testing.assert_allclose(
+        output.genre_logits.detach().numpy(), 8 * code @ genre.T / lengths, atol=1e-4
+    )
+    assert "genre_head.weight" not in model.state_dict()
+    assert torch.equal(model.state_dict()["centres"], centres)
+
+
+def test_equal_segments_before_fixed_centres_have_finite_gradients():
+    model = build(head="centres", n_pooled=0)
+    model.set_centres(torch.from_numpy(hash_centres(3, 16, seed=1)))
+    same = [block.expand(6, -1, -1, -1) for block in feature_maps(1)]
+    output = model(model.pyramid(same))
+    torch.nn.functional.cross_entropy(output.genre_logits, torch.arange(6) % 3).backward()
+    assert all(torch.isfinite(one.grad).all() for one in model.parameters())
+
+
+def test_the_weights_of_the_default_keep_their_names():
+    # Those of checkpoints written before there were controls.
+    names = {"layer_embedding", "selected", "map_norm.weight", "map_norm.bias"}
+    for lstm in ("map_lstm", "layer_lstm"):
+        names |= {
+            f"recurrent.{lstm}.{kind}_{end}_l0"
+            for kind in ("weight", "bias")
+            for end in ("ih", "hh")
+        }
+    names |= {f"pooled_head.{i}.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
+    names |= {
+        f"pooled_head.0.{kind}" for kind in ("running_mean", "running_var", "num_batches_tracked")
+    }
+    names |= {
+        f"{head}.{kind}" for head in ("hash_head", "genre_head") for kind in ("weight", "bias")
+    }
+    assert set(build().state_dict()) == names
+
+
+def test_centres_that_do_not_fit_are_refused():
+    with pytest.raises(ParameterError, match="head='tanh' has no centres"):
+        build().set_centres(torch.ones(3, 16))
+    with pytest.raises(ParameterError, match=r"want \(3, 16\)"):
+        build(head="centres").set_centres(torch.ones(3, 8))

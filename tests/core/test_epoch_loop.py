@@ -1,12 +1,14 @@
 """The loop over epochs: what it keeps, when it stops, what it says."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from musichash_core.epoch_loop import EarlyStopping, finite_loss, run_epochs
+from musichash_core.epoch_loop import EarlyStopping, EpochSteps, finite_loss, run_epochs
 from musichash_core.errors import TrainingError
-from musichash_core.model_config import GenreStageConfig
+from musichash_core.training_config import GenreStageConfig
+from musichash_core.training_state import TrainingSession
 
 
 def run(scores, *, epochs=10, patience=3):
@@ -21,8 +23,10 @@ def run(scores, *, epochs=10, patience=3):
 
     validate = iter(scores).__next__
     settings = GenreStageConfig(epochs=epochs, patience=patience)
+    steps = EpochSteps(train_epoch, validate, "score", np.random.default_rng(0), {}, {})
+    session = TrainingSession("identity", events.append)
     with pytest.warns(UserWarning, match="lr_scheduler"):  # no step is taken here
-        summary = run_epochs(model, "genre", settings, train_epoch, validate, events.append)
+        summary = run_epochs(model, "genre", settings, steps, session)
     return float(model.weight.detach()), summary, events
 
 

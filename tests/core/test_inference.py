@@ -68,6 +68,19 @@ def test_a_track_is_the_mean_of_its_segments(models):
     assert encoded.probabilities.sum() == pytest.approx(1.0, abs=FLOAT32)
 
 
+def test_tags_are_probable_each_for_itself(models):
+    tagged = replace(models, config=CONFIG.model_copy(update={"label_kind": "tags"}))
+    track = make_track()
+    starts = segment_starts(200, CONFIG.segments)
+    segments = torch.from_numpy(cut_segments(track, starts, CONFIG.segments))
+    with torch.inference_mode():
+        logits = models.genre_cnn(segments).double().numpy()
+    geometric = np.exp(-np.log1p(np.exp(-logits)).mean(axis=0))
+    encoded = encode_track(tagged, track)
+    np.testing.assert_allclose(encoded.probabilities, geometric, atol=FLOAT32)
+    assert np.array_equal(encoded.hash_logits, encode_track(models, track).hash_logits)
+
+
 def test_encoding_again_gives_the_same_bits(models):
     one, other = encode_track(models, make_track()), encode_track(models, make_track())
     np.testing.assert_array_equal(one.hash_logits, other.hash_logits)

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from musichash_core.codes import brute_force_neighbours, logits_to_codes
-from musichash_core.errors import TrainingError
-from musichash_core.inference import encode_track, models_to_tensors
+from musichash_core.errors import ParameterError, TrainingError
+from musichash_core.inference import encode_track, models_from_tensors, models_to_tensors
 from musichash_core.model_config import ModelConfig
 from musichash_core.pyramid_cache import PyramidCache
 from musichash_core.segments import TrackFrames
-from musichash_core.training import train_models
+from musichash_core.splits import Split
+from musichash_core.training import train_models, train_prepared
+from musichash_core.training_data import prepare_tagged_data, prepare_training_data
 
 N_MELS = 16
 GENRES = ("high", "low", "wide")
@@ -188,6 +190,40 @@ def test_the_encoder_is_frozen_while_hashing_is_learned(trained):
         assert torch.equal(one, two)
 
 
+def test_tracks_outside_a_given_split_change_nothing():
+    tracks, genres, groups = catalogue()
+    split = Split(np.flatnonzero(np.arange(24) % 8 < 4), np.array([4, 5, 12, 13, 20, 21]))
+    inside = np.sort(np.concatenate([split.train, split.validation]))
+    alone = Split(np.searchsorted(inside, split.train), np.searchsorted(inside, split.validation))
+    outside = [i for i in range(24) if i not in inside]
+    damaged = [
+        replace(track, frames=255 - track.frames) if i in outside else track
+        for i, track in enumerate(tracks)
+    ]
+    one, other = (
+        train_prepared(prepare_training_data(*given, short().training, split=given_split), short())
+        for given, given_split in (
+            (([tracks[i] for i in inside], *pick(genres, groups, inside)), alone),
+            (
+                (
+                    damaged,
+                    ["never heard" if i in outside else g for i, g in enumerate(genres)],
+                    groups,
+                ),
+                split,
+            ),
+        )
+    )
+    assert_same_weights(one, other)
+    assert one.summary == other.summary
+    assert one.summary.validation_tracks_per_genre == (2, 2, 2)
+
+
+def pick(genres, groups, positions):
+    """Give the labels and groups of some tracks."""
+    return [genres[i] for i in positions], [groups[i] for i in positions]
+
+
 def test_one_group_per_genre_trains_without_validation():
     tracks, genres, _ = catalogue(per_genre=2)
     summary = train_models(tracks, genres, genres, short()).summary
@@ -244,3 +280,76 @@ def test_the_random_selection_rule_trains_too():
     tracks, genres, groups = catalogue(per_genre=2)
     models = train_models(tracks, genres, groups, ModelConfig(**values))
     assert models.crnn_hash.selected.shape == (3, 4)
+
+
+def tagged(config):
+    """Give the catalogue with a tag for the genre and one for every second track's loudness."""
+    tracks, genres, groups = catalogue()
+    louder = [
+        replace(track, frames=track.frames // 2) if i % 2 else track
+        for i, track in enumerate(tracks)
+    ]
+    tags = [[genre, "quiet"] if i % 2 else [genre] for i, genre in enumerate(genres)]
+    return prepare_tagged_data(louder, tags, groups, config.training)
+
+
+@pytest.mark.parametrize("kind", ["t", "ortho"])
+def test_tags_are_learned(kind):
+    values = CONFIG.model_dump(exclude={"crnn_hash": {"head"}})
+    values["training"]["genre_stage"]["epochs"] = 40
+    values.update(loss={"kind": kind}, label_kind="tags")
+    config = ModelConfig(**values)
+    models = train_prepared(tagged(config), config)
+    summary = models.summary
+    assert summary.genres == ("high", "low", "quiet", "wide")
+    assert summary.tracks_per_genre == (8, 8, 12, 8)
+    assert summary.validation_accuracy is None
+    assert np.sum(summary.confusion) == 0
+    assert summary.genre_stage.metric_name == "mean average precision of tags"
+    assert max(summary.genre_stage.validation_metrics) > 0.9
+    assert summary.validation_map > summary.chance_map + 0.15
+
+
+def test_data_of_another_kind_than_configured_are_refused():
+    with pytest.raises(ParameterError, match=r"label_kind='genre' but the tracks .* 'tags'"):
+        train_prepared(tagged(CONFIG), CONFIG)
+
+
+def test_a_new_seed_gives_new_centres_and_loading_keeps_them():
+    values = {**short().model_dump(exclude={"crnn_hash": {"head"}}), "loss": {"kind": "ortho"}}
+    trained = []
+    for seed in (0, 1):
+        values["training"]["seed"] = seed
+        trained.append(train_models(*catalogue(), ModelConfig(**values)))
+    one, other = trained
+    assert not torch.equal(one.crnn_hash.centres, other.crnn_hash.centres)
+    for models in trained:
+        gram = models.crnn_hash.centres @ models.crnn_hash.centres.T
+        assert torch.equal(gram, 32 * torch.eye(3))
+    loaded = models_from_tensors(
+        models_to_tensors(one), one.config, one.genres, n_channels=3, n_mels=N_MELS
+    )
+    assert_same_weights(one, loaded)
+    track = synthetic_track(1, 77)
+    np.testing.assert_array_equal(
+        encode_track(one, track).hash_logits, encode_track(loaded, track).hash_logits
+    )
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"recurrent": "none"},
+        {"recurrent": "time", "n_pooled": 0},
+        {"recurrent": "stack", "shuffled_steps": True},
+        {"blocks": "last"},
+    ],
+)
+def test_controls_train_and_load(network):
+    values = short().model_dump()
+    values["crnn_hash"].update(network)
+    models = train_models(*catalogue(per_genre=2), ModelConfig(**values))
+    loaded = models_from_tensors(
+        models_to_tensors(models), models.config, models.genres, n_channels=3, n_mels=N_MELS
+    )
+    assert_same_weights(models, loaded)
