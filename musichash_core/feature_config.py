@@ -3,6 +3,8 @@
 Public: `FEATURE_FORMAT`, `FeatureConfig`.
 """
 
+import operator
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -32,6 +34,12 @@ class FeatureConfig(BaseModel):
     power: float = Field(default=2.0, gt=0, le=16, description="exponent of the soft masks")
     margin: float = Field(
         default=1.0, ge=1, le=100, description="how much one part must exceed the other"
+    )
+    # Left out of the dump while it is off, so that the fingerprint of stores without it stays.
+    tagger_mel: bool = Field(
+        default=False,
+        description="also keep the mel bands that the musicnn networks read",
+        exclude_if=operator.not_,
     )
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ import numpy as np
 
 from musichash_core.features import FeatureConfig, extract_features
 from musichash_core.kernels_cache import KernelCacheState, kernel_cache_state, use_kernel_cache
+from musichash_core.musicnn.log_mel import extract_mel_power, power_to_bytes
 
 
 def warm_kernels(
@@ -24,7 +25,8 @@ def warm_kernels(
     Parameters
     ----------
     config : FeatureConfig, optional
-        The settings that will be used: each median length has its own kernel.
+        The settings that will be used: each median length has its own kernel, and so has
+        ``tagger_mel``.
     cache_dir : Path, optional
         Where compiled kernels are kept; by default where they were kept so far in this process, or
         else `musichash_core.kernels_cache.default_cache_directory`.
@@ -42,5 +44,9 @@ def warm_kernels(
     """
     if cache_dir is not None:
         use_kernel_cache(cache_dir)
-    extract_features(np.ones(1, dtype=np.float32), config or FeatureConfig())
+    config = config or FeatureConfig()
+    y = np.ones(1, dtype=np.float32)
+    extract_features(y, config)
+    if config.tagger_mel:
+        power_to_bytes(extract_mel_power(y))
     return replace(kernel_cache_state())

@@ -1,11 +1,13 @@
 """Feature partitions: one immutable Zarr store of stacked frames per partition, with its facts.
 
 A partition folder holds ``features.zarr`` (array ``frames`` of shape ``(n_frames, 3, n_mels)``,
-uint8, all tracks one after the other), ``tracks.parquet`` (which frames are whose, and the facts
-of each track), ``failures.parquet`` and the receipt. One process writes a partition; frames are
-spooled to a file first, so memory stays at one shard whatever the length of a track.
+uint8, all tracks one after the other; where the configuration asks for them, also array
+``tagger_frames``, ``(n_frames, 96)``, at the tagging networks' own rate), ``tracks.parquet``
+(which frames are whose, and the facts of each track), ``failures.parquet`` and the receipt. One
+process writes a partition; frames are spooled to a file first, so memory stays at one shard
+whatever the length of a track.
 
-Public: `FeaturePartitionWriter`, `FeaturePartition`, `StoredTrack`, `StoredFrames`.
+Public: `FeaturePartitionWriter`, `FeaturePartition`, `StoredTrack`.
 """
 
 from collections.abc import Iterator
@@ -22,15 +24,17 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from musichash_core.errors import ParameterError
+from musichash_core.musicnn.log_mel import N_MELS as TAGGER_MELS
 from musichash_core.records import TrackFailure
 from musichash_core.segments import FrameSource, TrackFrames
 from storage.atomic import digest_file, staged_directory
-from storage.errors import DamagedArtefactError
+from storage.errors import ArtefactMissingError, DamagedArtefactError
 from storage.failure_rows import failure_rows
+from storage.frame_arrays import FrameSpool, frame_sources
 from storage.layout import RECEIPT_NAME
 from storage.receipts import Receipt, read_receipt, write_receipt
 from storage.schemas import FAILURES, TRACK_FACTS
-from storage.tables import read_part, write_rows
+from storage.tables import part_schema, read_part, write_rows
 
 CHUNK_FRAMES = 512
 SHARD_FRAMES = 16_384
@@ -41,13 +45,24 @@ ZSTD_LEVEL = 1
 EAGER_FRAMES = 4096
 """Tracks up to this (95 s) are read whole: one read costs less than sixteen."""
 
+TAGGER_FRAMES_FACTOR = 4
+"""A tagger frame is a quarter of a default one, so chunks, shards and what is read whole have four
+times as many: the same bytes."""
+
 N_PARTS = 3
 """Original, harmonic, percussive: the second axis of `frames`."""
+
+TAGGER_COLUMNS = ("first_tagger_frame", "n_tagger_frames")
+FACTS_WITHOUT_TAGGER = pa.schema([f for f in TRACK_FACTS if f.name not in TAGGER_COLUMNS])
+"""Facts of a partition without tagger frames: to the byte those of versions that knew none."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTrack:
-    """Facts of one extracted track: a row of `storage.schemas.TRACK_FACTS`."""
+    """Facts of one extracted track: a row of `storage.schemas.TRACK_FACTS`.
+
+    The last two are None in a partition without tagger frames.
+    """
 
     track_id: str
     first_frame: int
@@ -65,6 +80,8 @@ class StoredTrack:
     tag_album: str | None = None
     tag_genre: str | None = None
     tag_year: int | None = None
+    first_tagger_frame: int | None = None
+    n_tagger_frames: int | None = None
 
 
 class FeaturePartitionWriter:
@@ -78,43 +95,63 @@ class FeaturePartitionWriter:
         Of the feature configuration.
     n_mels : int
         Mel bands.
+    with_tagger_mel : bool
+        Whether each track has tagger frames too.
     """
 
-    def __init__(self, folder: Path, *, fingerprint: str, n_mels: int) -> None:
+    def __init__(
+        self, folder: Path, *, fingerprint: str, n_mels: int, with_tagger_mel: bool = False
+    ) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
         self._n_mels = n_mels
-        self._frame_bytes = N_PARTS * n_mels
+        self._with_tagger_mel = with_tagger_mel
         self._tracks: list[StoredTrack] = []
         self._failures: list[TrackFailure] = []
-        self._n_frames = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._staged = self._stack.enter_context(staged_directory(self._folder, proof=RECEIPT_NAME))
-        self._spool_path = self._staged / "spool.u8"
-        self._spool = self._stack.enter_context(self._spool_path.open("w+b"))
+        self._spool = self._new_spool("spool.u8", (N_PARTS, self._n_mels))
+        self._tagger_spool = (
+            self._new_spool("tagger-spool.u8", (TAGGER_MELS,)) if self._with_tagger_mel else None
+        )
         return self
+
+    def _new_spool(self, name: str, frame_shape: tuple[int, ...]) -> FrameSpool:
+        spool = FrameSpool(self._staged / name, frame_shape)
+        self._stack.callback(spool.close)
+        return spool
+
+    @property
+    def _spools(self) -> list[FrameSpool]:
+        return [self._spool, *([self._tagger_spool] if self._tagger_spool else [])]
 
     def append_frames(self, frames: NDArray[np.uint8]) -> None:
         """Add frames ``(n, 3, n_mels)`` uint8 to the track being written."""
-        if frames.dtype != np.uint8 or frames.shape[1:] != (N_PARTS, self._n_mels):
-            raise ParameterError(
-                f"frames of shape {frames.shape}, {frames.dtype}; this partition holds "
-                f"(n_frames, {N_PARTS}, {self._n_mels}) uint8"
-            )
-        self._spool.write(np.ascontiguousarray(frames).data)
+        self._spool.append(frames)
+
+    def append_tagger_frames(self, frames: NDArray[np.uint8]) -> None:
+        """Add tagger frames ``(n, 96)`` uint8 to the track being written."""
+        if self._tagger_spool is None:
+            raise ParameterError("this partition holds no tagger frames; see with_tagger_mel")
+        self._tagger_spool.append(frames)
 
     def finish_track(self, track: StoredTrack) -> None:
         """Keep the frames appended since the last track as this track's."""
-        n_appended = self._spool.tell() // self._frame_bytes - self._n_frames
-        if (track.first_frame, track.n_frames) != (self._n_frames, n_appended):
+        said = (track.first_frame, track.n_frames)
+        said_of_tagger = (track.first_tagger_frame, track.n_tagger_frames)
+        extent = self._spool.extent
+        tagger_extent = self._tagger_spool.extent if self._tagger_spool else (None, None)
+        if (said, said_of_tagger) != (extent, tagger_extent):
             raise ParameterError(
-                f"track {track.track_id} says frames {track.first_frame} + {track.n_frames}, "
-                f"appended were {self._n_frames} + {n_appended}"
+                f"track {track.track_id} says frames {_plus(said)} and tagger frames "
+                f"{_plus(said_of_tagger)}, appended were {_plus(extent)} and "
+                f"{_plus(tagger_extent)}"
             )
+        for spool in self._spools:
+            spool.keep()
         self._tracks.append(track)
-        self._n_frames += track.n_frames
 
     def fail_track(self, failure: TrackFailure) -> None:
         """Drop the frames appended since the last track and record why."""
@@ -123,13 +160,18 @@ class FeaturePartitionWriter:
 
     def drop_unfinished(self) -> None:
         """Drop the frames appended since the last track, for another attempt at this one."""
-        self._spool.seek(self._n_frames * self._frame_bytes)
-        self._spool.truncate()
+        for spool in self._spools:
+            spool.drop()
 
     @property
     def n_frames(self) -> int:
         """Frames of the finished tracks: where the next track begins."""
-        return self._n_frames
+        return self._spool.n_frames
+
+    @property
+    def n_tagger_frames(self) -> int | None:
+        """Tagger frames of the finished tracks; None in a partition without any."""
+        return None if self._tagger_spool is None else self._tagger_spool.n_frames
 
     def __exit__(
         self,
@@ -146,13 +188,12 @@ class FeaturePartitionWriter:
         self._stack.__exit__(kind, value, traceback)
 
     def _finish(self) -> None:
-        self._spool.flush()
-        if self._n_frames:
+        if self.n_frames:
             self._write_zarr()
-        self._spool_path.unlink()
-        write_rows(
-            self._staged / "tracks.parquet", [asdict(row) for row in self._tracks], TRACK_FACTS
-        )
+        for spool in self._spools:
+            spool.remove()
+        schema = TRACK_FACTS if self._with_tagger_mel else FACTS_WITHOUT_TAGGER
+        write_rows(self._staged / "tracks.parquet", [asdict(row) for row in self._tracks], schema)
         write_rows(self._staged / "failures.parquet", failure_rows(self._failures), FAILURES)
         write_receipt(
             self._staged,
@@ -164,7 +205,6 @@ class FeaturePartitionWriter:
         )
 
     def _write_zarr(self) -> None:
-        shape = (self._n_frames, N_PARTS, self._n_mels)
         group = zarr.create_group(
             store=str(self._staged / "features.zarr"),
             attributes={
@@ -173,33 +213,46 @@ class FeaturePartitionWriter:
                 "values": "mel power in dB, 0.5 dB steps from -80 dB (byte 0), before any gain",
             },
         )
-        frames = group.create_array(
-            "frames",
-            shape=shape,
-            dtype="uint8",
-            chunks=(CHUNK_FRAMES, N_PARTS, self._n_mels),
-            shards=(_shard_frames(self._n_frames), N_PARTS, self._n_mels),
-            compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
-            dimension_names=("frame", "part", "mel"),
-            fill_value=0,
-            config={"write_empty_chunks": True},
-        )
-        step = _shard_frames(self._n_frames)
-        for start in range(0, self._n_frames, step):
-            # Read, not mapped: pages of a mapped spool count as the worker's memory.
-            n_frames = min(step, self._n_frames - start)
-            block = np.fromfile(
-                self._spool_path,
-                dtype=np.uint8,
-                count=n_frames * self._frame_bytes,
-                offset=start * self._frame_bytes,
+        _write_array(group, "frames", ("frame", "part", "mel"), self._spool, 1)
+        if self._tagger_spool is not None:
+            _write_array(
+                group,
+                "tagger_frames",
+                ("frame", "mel"),
+                self._tagger_spool,
+                TAGGER_FRAMES_FACTOR,
             )
-            frames[start : start + n_frames] = block.reshape(n_frames, N_PARTS, self._n_mels)
 
 
-def _shard_frames(n_frames: int) -> int:
+def _plus(extent: tuple[int | None, int | None]) -> str:
+    """Spell where frames lie: the first, and how many there are."""
+    return f"{extent[0]} + {extent[1]}"
+
+
+def _write_array(
+    group: zarr.Group, name: str, axes: tuple[str, ...], spool: FrameSpool, factor: int
+) -> None:
+    """Write the spooled frames as an array of a Zarr group, in chunks `factor` times as long."""
+    shard_frames = _shard_frames(spool.n_frames, factor)
+    array = group.create_array(
+        name,
+        shape=(spool.n_frames, *spool.frame_shape),
+        dtype="uint8",
+        chunks=(factor * CHUNK_FRAMES, *spool.frame_shape),
+        shards=(shard_frames, *spool.frame_shape),
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        dimension_names=axes,
+        fill_value=0,
+        config={"write_empty_chunks": True},
+    )
+    for start, block in spool.blocks(shard_frames):
+        array[start : start + len(block)] = block
+
+
+def _shard_frames(n_frames: int, factor: int = 1) -> int:
     """Give the shard length: the whole partition in chunks, but no more than `SHARD_FRAMES`."""
-    return min(SHARD_FRAMES, -(-n_frames // CHUNK_FRAMES) * CHUNK_FRAMES)
+    chunk_frames = factor * CHUNK_FRAMES
+    return min(factor * SHARD_FRAMES, -(-n_frames // chunk_frames) * chunk_frames)
 
 
 class FeaturePartition:
@@ -232,33 +285,63 @@ class FeaturePartition:
 
     def facts(self) -> pa.Table:
         """Give the tracks as a table of `storage.schemas.TRACK_FACTS`."""
-        return read_part(self.folder / "tracks.parquet", TRACK_FACTS)
+        path = self.folder / "tracks.parquet"
+        if set(TAGGER_COLUMNS) <= set(part_schema(path).names):
+            return read_part(path, TRACK_FACTS)
+        table = read_part(path, FACTS_WITHOUT_TAGGER)
+        for name in TAGGER_COLUMNS:
+            field = TRACK_FACTS.field(name)
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table
 
     def failures(self) -> pa.Table:
         """Give the failure rows of the partition."""
         return read_part(self.folder / "failures.parquet", FAILURES)
 
-    def _frames(self) -> Any:  # noqa: ANN401 - zarr's array type is a union of sync and group types
+    def _array(self, name: str) -> Any:  # noqa: ANN401 - zarr's array type is a union of sync and group types
         for entry in self.receipt.files:
             if (
                 entry.path.endswith("zarr.json")
                 and digest_file(self.folder / entry.path, self.folder) != entry
             ):
                 raise DamagedArtefactError(_differs(self.folder / entry.path))
-        return zarr.open_group(str(self.folder / "features.zarr"), mode="r")["frames"]
+        return zarr.open_group(str(self.folder / "features.zarr"), mode="r")[name]
 
     def track_frames(self) -> Iterator[tuple[StoredTrack, TrackFrames]]:
         """Give each track with its frames; frames of long tracks are read only where asked for."""
         tracks = self.tracks()
+        extents = [(track.first_frame, track.n_frames) for track in tracks]
         if not tracks:
             return
-        frames = self._frames()
-        for track in tracks:
-            stop = track.first_frame + track.n_frames
-            source: FrameSource = StoredFrames(frames, track.first_frame, stop)
-            if track.n_frames <= EAGER_FRAMES:
-                source = source[0 : track.n_frames]
+        sources = frame_sources(self._array("frames"), extents, n_eager=EAGER_FRAMES)
+        for track, source in zip(tracks, sources, strict=True):
             yield track, TrackFrames(track.track_id, source, track.peak)
+
+    def tagger_frames(self) -> Iterator[tuple[StoredTrack, FrameSource]]:
+        """Give each track with its tagger frames ``(n, 96)`` uint8, in the order of `track_frames`.
+
+        They are what `musichash_core.musicnn.log_mel.power_to_bytes` gave; those of long tracks are
+        read only where asked for.
+
+        Raises
+        ------
+        ArtefactMissingError
+            If the partition was made without them.
+        """
+        tracks = self.tracks()
+        extents = []
+        for track in tracks:
+            if track.first_tagger_frame is None or track.n_tagger_frames is None:
+                raise ArtefactMissingError(
+                    f"{self.folder} holds no tagger frames: it was extracted with "
+                    "features.tagger_mel = false; set it to true and run again"
+                )
+            extents.append((track.first_tagger_frame, track.n_tagger_frames))
+        if not tracks:
+            return
+        n_eager = TAGGER_FRAMES_FACTOR * EAGER_FRAMES
+        sources = frame_sources(self._array("tagger_frames"), extents, n_eager=n_eager)
+        yield from zip(tracks, sources, strict=True)
 
 
 def _differs(path: Path) -> str:
@@ -266,46 +349,3 @@ def _differs(path: Path) -> str:
         f"{path} is missing or differs from the partition's receipt; run 'musichash verify', "
         "remove the partition's folder and run again"
     )
-
-
-class StoredFrames:
-    """Frames of one track inside a partition's array, read on demand.
-
-    Parameters
-    ----------
-    frames : zarr.Array
-        Frames of the partition.
-    first, stop : int
-        Where the track lies in it.
-    """
-
-    def __init__(self, frames: Any, first: int, stop: int) -> None:  # noqa: ANN401 - see `_frames`
-        self._frames = frames
-        self._first = first
-        self._n_frames = stop - first
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of frames, parts and mel bands."""
-        return (self._n_frames, *self._frames.shape[1:])
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes: 3."""
-        return 3
-
-    def __len__(self) -> int:
-        return self._n_frames
-
-    def __getitem__(self, frames: slice, /) -> NDArray[np.uint8]:
-        start, stop, step = frames.indices(self._n_frames)
-        if step != 1:
-            raise ParameterError(f"frames are read one after the other, not in steps of {step}")
-        try:
-            read = self._frames[self._first + start : self._first + max(start, stop)]
-        except (OSError, ValueError, RuntimeError) as error:  # a checksum, or what follows from it
-            raise DamagedArtefactError(
-                f"frames {start} to {stop} cannot be read from {self._frames.store_path}: {error}; "
-                "run 'musichash verify', remove the partition's folder and run again"
-            ) from error
-        return np.asarray(read)

@@ -38,9 +38,22 @@ TRACK_FACTS = pa.schema(
         _field("first_frame", pa.int64(), "offset of the track in the partition's frames"),
         _field("n_frames", pa.int64(), "feature frames of the track"),
         *_FACTS,
+        _field(
+            "first_tagger_frame",
+            pa.int64(),
+            "offset of the track in the partition's tagger frames; empty where none are kept",
+            nullable=True,
+        ),
+        _field(
+            "n_tagger_frames",
+            pa.int64(),
+            "tagger frames of the track; empty where none are kept",
+            nullable=True,
+        ),
     ]
 )
-"""Facts that extraction found; one file per feature partition, in the order of its frames."""
+"""Facts that extraction found; one file per feature partition, in the order of its frames. A
+partition without tagger frames has a file without the last two columns."""
 
 TRACKS = pa.schema(
     [

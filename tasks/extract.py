@@ -7,6 +7,7 @@ machine or a bug, and stops the partition. Public: `extract_partition`, `quarant
 import logging
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import DecodeError
@@ -27,13 +28,10 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
     """
     box = decoder_box(config.decode)
     started, clock = time.process_time() + box.cpu_s, time.perf_counter()
-    fingerprint = config.feature_fingerprint
-    folder = open_store(store).feature_partition_path(fingerprint, partition.partition_id)
+    folder = _folder(store, partition, config)
     n_failed = 0
     audio_s = 0.0
-    with FeaturePartitionWriter(
-        folder, fingerprint=fingerprint, n_mels=config.features.n_mels
-    ) as writer:
+    with _writer(folder, config) as writer:
         for item, outcome in _outcomes(partition, config, writer):
             if isinstance(outcome, DecodeError):
                 writer.fail_track(_failure(item, outcome.code, str(outcome)))
@@ -52,6 +50,20 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
     )
     _log(summary, time.perf_counter() - clock)
     return summary
+
+
+def _folder(store: str, partition: Partition, config: PipelineConfig) -> Path:
+    layout = open_store(store)
+    return layout.feature_partition_path(config.feature_fingerprint, partition.partition_id)
+
+
+def _writer(folder: Path, config: PipelineConfig) -> FeaturePartitionWriter:
+    return FeaturePartitionWriter(
+        folder,
+        fingerprint=config.feature_fingerprint,
+        n_mels=config.features.n_mels,
+        with_tagger_mel=config.features.tagger_mel,
+    )
 
 
 def _outcomes(
@@ -92,11 +104,8 @@ def quarantine_track(
 
     The track is set aside: it is tried again only with ``--retry-failed`` or when its bytes change.
     """
-    fingerprint = config.feature_fingerprint
-    folder = open_store(store).feature_partition_path(fingerprint, partition.partition_id)
+    folder = _folder(store, partition, config)
     (item,) = partition.items
-    with FeaturePartitionWriter(
-        folder, fingerprint=fingerprint, n_mels=config.features.n_mels
-    ) as writer:
+    with _writer(folder, config) as writer:
         writer.fail_track(_failure(item, "decoder-crashed", reason))
     return PartitionSummary(partition.partition_id, n_done=0, n_failed=1)

@@ -79,7 +79,10 @@ def _choose(setting: FrontEndName, config: FeatureConfig) -> FrontEnd:
 
 
 def _time_both(config: FeatureConfig, device: str) -> tuple[float, float]:
-    """Time both front ends on noise, after a first pass that warms them."""
+    """Time both front ends on noise, after a first pass that warms them.
+
+    The tagger's frames come from the CPU with either, so they are not part of the trial.
+    """
     import torch
 
     from musichash_core.features_torch import extract_features_torch

@@ -1,5 +1,8 @@
 """From the tracks of a partition to frames in its writer: one by one, or in batches on a device.
 
+Where the configuration asks for the tagger's frames too, they are made from the same decoding, on
+the CPU, while the samples come in.
+
 Public: `stream_tracks`, `batch_tracks`, `Outcome`.
 """
 
@@ -7,16 +10,21 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import BoxedStream, check_unchanged, open_beneath
+from musichash_core.decode import BoxedStream, check_unchanged, open_beneath, resample_blocks
 from musichash_core.errors import DecodeError
-from musichash_core.features import FeatureExtractor
+from musichash_core.features import FeatureConfig, FeatureExtractor
+from musichash_core.musicnn.log_mel import N_MELS as TAGGER_MELS
+from musichash_core.musicnn.log_mel import SR_HZ as TAGGER_SR_HZ
+from musichash_core.musicnn.log_mel import MelPowerExtractor, power_to_bytes
 from musichash_core.records import WorkItem
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
 from tasks.resources import decoder_box
@@ -76,18 +84,73 @@ def _stream_track(
     item: WorkItem, config: PipelineConfig, writer: FeaturePartitionWriter
 ) -> StoredTrack:
     extractor = FeatureExtractor(config.features)
+    n_tagger_frames = 0
     with _open(item, config) as stream:
-        for block in stream.resampled(config.features.sr):
-            writer.append_frames(extractor.push(block))
+        for y, tagger_frames in _samples_and_tagger_frames(stream, config.features):
+            writer.append_frames(extractor.push(y))
+            n_tagger_frames += _append_tagger_frames(writer, tagger_frames)
         writer.append_frames(extractor.finish())
         return _facts(
             item,
             stream,
-            first_frame=writer.n_frames,
-            n_frames=extractor.n_frames,
+            _extent(writer, extractor.n_frames, n_tagger_frames),
             peak=extractor.peak,
             mean_square=extractor.mean_square,
         )
+
+
+def _samples_and_tagger_frames(
+    stream: BoxedStream, config: FeatureConfig
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+    """Decode a track once, for both feature sets.
+
+    Yields
+    ------
+    (n,) float32
+        Samples at ``config.sr``; as `BoxedStream.resampled` gives them, and perhaps none at last.
+    (k, 96) uint8
+        The tagger's frames that have become ready, none if the configuration asks for none. The
+        authors of the networks take files at their own level, so no gain comes in here either.
+    """
+    no_frames = np.empty((0, TAGGER_MELS), dtype=np.uint8)
+    if not config.tagger_mel:
+        for y in stream.resampled(config.sr):
+            yield y, no_frames
+        return
+    no_samples = np.empty(0, dtype=np.float32)
+    extractor = MelPowerExtractor()
+    # Both resamplers answer each block with one block (and one of them perhaps with a last one
+    # more), so they go in step, and one decoded block waits between the two. (`itertools.tee`
+    # would let 57 wait: 15 MB.)
+    waiting: list[NDArray[np.float32]] = []
+    pairs = zip_longest(
+        resample_blocks(_leaving_each(stream.blocks(), waiting), stream.info.sr, config.sr),
+        resample_blocks(_taking_each(waiting), stream.info.sr, TAGGER_SR_HZ),
+        fillvalue=no_samples,
+    )
+    for y, tagger_y in pairs:
+        yield y, power_to_bytes(extractor.push(tagger_y))
+    yield no_samples, power_to_bytes(extractor.finish())
+
+
+def _leaving_each(blocks: Iterable[_T], waiting: list[_T]) -> Iterator[_T]:
+    """Give each block, and leave it for another reader that comes before the next one."""
+    for block in blocks:
+        waiting.append(block)
+        yield block
+
+
+def _taking_each(waiting: list[_T]) -> Iterator[_T]:
+    """Give the blocks that another reader leaves; end when it has left none."""
+    while waiting:
+        yield waiting.pop()
+
+
+def _append_tagger_frames(writer: FeaturePartitionWriter, frames: NDArray[np.uint8]) -> int:
+    """Give the tagger's frames to a writer that keeps them; give their number."""
+    if len(frames):
+        writer.append_tagger_frames(frames)
+    return len(frames)
 
 
 def batch_tracks(
@@ -123,7 +186,9 @@ class _Batch:
         self._config = config
         self._writer = writer
         self._device = device
-        self._waiting: list[tuple[WorkItem, BoxedStream, NDArray[np.float32]]] = []
+        self._waiting: list[
+            tuple[WorkItem, BoxedStream, NDArray[np.float32], NDArray[np.uint8]]
+        ] = []
 
     @property
     def _max_samples(self) -> int:
@@ -131,17 +196,21 @@ class _Batch:
 
     @property
     def is_full(self) -> bool:
-        return sum(len(y) for _, _, y in self._waiting) >= self._max_samples
+        return sum(len(y) for _, _, y, _ in self._waiting) >= self._max_samples
 
     def take(self, item: WorkItem) -> bool:
         """Decode a track into the batch; False, and nothing taken, if it is too long."""
         pieces: list[NDArray[np.float32]] = []
+        tagger_pieces: list[NDArray[np.uint8]] = []
         with _open(item, self._config) as stream:
-            for block in stream.resampled(self._config.features.sr):
-                pieces.append(block)
+            for y, tagger_frames in _samples_and_tagger_frames(stream, self._config.features):
+                pieces.append(y)
+                tagger_pieces.append(tagger_frames)
                 if sum(map(len, pieces)) > self._max_samples:
                     return False
-            self._waiting.append((item, stream, np.concatenate(pieces)))
+            self._waiting.append(
+                (item, stream, np.concatenate(pieces), np.concatenate(tagger_pieces))
+            )
         return True
 
     def give(self) -> Iterator[tuple[WorkItem, Outcome]]:
@@ -152,17 +221,17 @@ class _Batch:
 
         waiting, self._waiting = self._waiting, []
         tracks: Sequence[NDArray[np.uint8]] = extract_features_torch(
-            [y for _, _, y in waiting], self._config.features, device=torch.device(self._device)
+            [y for _, _, y, _ in waiting], self._config.features, device=torch.device(self._device)
         )
-        for (item, stream, y), frames in zip(waiting, tracks, strict=True):
+        for (item, stream, y, tagger_frames), frames in zip(waiting, tracks, strict=True):
             self._writer.append_frames(frames)
+            _append_tagger_frames(self._writer, tagger_frames)
             yield (
                 item,
                 _facts(
                     item,
                     stream,
-                    first_frame=self._writer.n_frames,
-                    n_frames=len(frames),
+                    _extent(self._writer, len(frames), len(tagger_frames)),
                     peak=float(np.maximum(y.max(), -y.min())),
                     mean_square=float(np.square(y, dtype=np.float64).mean()),
                 ),
@@ -179,19 +248,34 @@ def _open(item: WorkItem, config: PipelineConfig) -> BoxedStream:
     return decoder_box(config.decode).open(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """Where the frames of a track lie in its partition."""
+
+    first_frame: int
+    n_frames: int
+    first_tagger_frame: int | None
+    n_tagger_frames: int | None
+
+
+def _extent(writer: FeaturePartitionWriter, n_frames: int, n_tagger_frames: int) -> _Extent:
+    """Place a track behind those that the writer has."""
+    first_tagger_frame = writer.n_tagger_frames
+    return _Extent(
+        writer.n_frames,
+        n_frames,
+        first_tagger_frame,
+        None if first_tagger_frame is None else n_tagger_frames,
+    )
+
+
 def _facts(
-    item: WorkItem,
-    stream: BoxedStream,
-    *,
-    first_frame: int,
-    n_frames: int,
-    peak: float,
-    mean_square: float,
+    item: WorkItem, stream: BoxedStream, extent: _Extent, *, peak: float, mean_square: float
 ) -> StoredTrack:
     return StoredTrack(
         track_id=item.file.track_id,
-        first_frame=first_frame,
-        n_frames=n_frames,
+        first_frame=extent.first_frame,
+        n_frames=extent.n_frames,
         duration_s=stream.n_frames / stream.info.sr,
         sr=stream.info.sr,
         n_channels=stream.info.n_channels,
@@ -205,6 +289,8 @@ def _facts(
         tag_album=stream.tags.album,
         tag_genre=stream.tags.genre,
         tag_year=stream.tags.year,
+        first_tagger_frame=extent.first_tagger_frame,
+        n_tagger_frames=extent.n_tagger_frames,
     )
 
 

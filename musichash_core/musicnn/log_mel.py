@@ -19,7 +19,7 @@ Public: `SR_HZ`, `N_MELS`, `PATCH_FRAMES`, `MAX_PATCHES`, `MelPowerExtractor`, `
 
 from collections.abc import Iterator
 from functools import cache
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from musichash_core.decibels import COMPRESSION, compression_table
 from musichash_core.errors import ParameterError
 from musichash_core.feature_kernels import BLOCK_FRAMES, byte_table, write_bytes
 from musichash_core.kernels_cache import kernel
-from musichash_core.segments import SegmentConfig, segment_starts
+from musichash_core.segments import FrameSource, SegmentConfig, segment_starts
 from musichash_core.spectrogram import (
     MelBands,
     count_frames,
@@ -238,13 +238,23 @@ def patch_starts(n_frames: int, max_patches: int = MAX_PATCHES) -> NDArray[np.in
     return segment_starts(n_frames, spacing)
 
 
-def cut_patches(frames: NDArray[Value], starts: NDArray[np.int64]) -> NDArray[Value]:
+@overload
+def cut_patches(frames: NDArray[Value], starts: NDArray[np.int64]) -> NDArray[Value]: ...
+
+
+@overload
+def cut_patches(frames: FrameSource, starts: NDArray[np.int64]) -> NDArray[np.uint8]: ...
+
+
+def cut_patches(
+    frames: NDArray[Value] | FrameSource, starts: NDArray[np.int64]
+) -> NDArray[Value] | NDArray[np.uint8]:
     """Cut patches out of a track; one shorter than a patch is repeated until it fills it.
 
     Parameters
     ----------
     frames : (n_frames, 96) float32 or uint8
-        Power, its logarithm or its bytes.
+        Power, its logarithm or its bytes; a lazy source is read only where patches lie.
     starts : (n_patches,) int64
         From `patch_starts`.
 
@@ -260,7 +270,8 @@ def cut_patches(frames: NDArray[Value], starts: NDArray[np.int64]) -> NDArray[Va
     if frames.ndim != 2 or frames.shape[1] != N_MELS or not len(frames):
         raise ParameterError(f"frames have shape {frames.shape}; want (n_frames, {N_MELS})")
     if len(frames) < PATCH_FRAMES:
-        frames = np.concatenate([frames] * -(-PATCH_FRAMES // len(frames)))[:PATCH_FRAMES]
+        whole = frames[0 : len(frames)]
+        frames = np.concatenate([whole] * -(-PATCH_FRAMES // len(whole)))[:PATCH_FRAMES]
     last = len(frames) - PATCH_FRAMES
     if not len(starts) or starts.min() < 0 or starts.max() > last:
         raise ParameterError(f"patches start at {starts}; want at least one, from 0 to {last}")

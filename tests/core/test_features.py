@@ -1,5 +1,7 @@
 """Feature extraction against a plain librosa computation, and its independence of the cutting."""
 
+import subprocess
+import sys
 import tracemalloc
 import warnings
 
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from musichash_core.config import PipelineConfig
 from musichash_core.decibels import FLOOR_DB, STEP_DB, db_to_bytes, power_to_db
 from musichash_core.errors import ParameterError
 from musichash_core.extract_timing import time_extraction
@@ -304,6 +307,44 @@ def test_settings_cannot_be_changed():
 
 def test_derived_settings():
     assert (CONFIG.n_bins, CONFIG.frame_rate_hz) == (1025, 22050 / 512)
+
+
+DEFAULT_FINGERPRINT = "275ee5ba05ce"
+"""Of the default features when the first stores were made: another one extracts them all anew."""
+
+
+def test_the_default_features_are_those_of_the_first_stores():
+    assert PipelineConfig().feature_fingerprint == DEFAULT_FINGERPRINT
+    off = PipelineConfig(features=FeatureConfig(tagger_mel=False))
+    assert off.feature_fingerprint == DEFAULT_FINGERPRINT
+
+
+def test_features_with_tagger_mel_are_others_and_survive_json():
+    config = PipelineConfig(features=FeatureConfig(tagger_mel=True))
+    assert config.feature_fingerprint != DEFAULT_FINGERPRINT
+    for config_ in (config, PipelineConfig()):
+        assert PipelineConfig.model_validate_json(config_.model_dump_json()) == config_
+
+
+WARM_AND_EXTRACT = """
+import numpy as np
+
+from musichash_core.features import FeatureConfig, extract_features
+from musichash_core.kernel_warmup import warm_kernels
+from musichash_core.musicnn.log_mel import extract_mel_power, power_to_bytes
+
+config = FeatureConfig(tagger_mel=True)
+state = warm_kernels(config)
+y = np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
+extract_features(y, config)
+power_to_bytes(extract_mel_power(y))
+assert warm_kernels(config) == state, (warm_kernels(config), state)
+assert state.n_compiled + state.n_loaded > 0
+"""
+
+
+def test_warmed_kernels_leave_nothing_to_compile():
+    subprocess.run([sys.executable, "-c", WARM_AND_EXTRACT], check=True)
 
 
 def test_timing_gives_every_step_its_share():

@@ -1,10 +1,14 @@
 """What all partitions together have: each track once, failures until they succeed."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from storage.errors import DamagedArtefactError
 from storage.extracted import read_extracted
-from storage.schemas import FAILURES
+from storage.feature_store import FeaturePartitionWriter
+from storage.schemas import FAILURES, TRACK_FACTS
 
 
 @pytest.fixture
@@ -85,3 +89,18 @@ def test_a_damaged_partition_stops_the_reading_and_is_named(layout, helpers, wri
     (folder / "tracks.parquet").unlink()
     with pytest.raises(DamagedArtefactError, match=r"a/tracks\.parquet is missing"):
         read_extracted(layout, helpers.features)
+
+
+def test_partitions_with_and_without_tagger_frames_are_one_table(layout, helpers, write):
+    write("a", done=[1])
+    folder = layout.feature_partition_path(helpers.features, "b")
+    with FeaturePartitionWriter(
+        folder, fingerprint=helpers.features, n_mels=helpers.n_mels, with_tagger_mel=True
+    ) as writer:
+        writer.append_frames(helpers.random_frames(40, 2))
+        writer.append_tagger_frames(np.zeros((58, 96), np.uint8))
+        track = helpers.stored_track(2, 0, 40)
+        writer.finish_track(replace(track, first_tagger_frame=0, n_tagger_frames=58))
+    facts = read_extracted(layout, helpers.features).facts
+    assert facts.drop_columns("partition_id").schema.equals(TRACK_FACTS)
+    assert facts["n_tagger_frames"].to_pylist() == [None, 58]

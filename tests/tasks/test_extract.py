@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,14 +10,25 @@ import soundfile
 import soxr
 
 from musichash_core.features import extract_features
+from musichash_core.musicnn.log_mel import extract_mel_power, power_to_bytes
 from musichash_core.records import partition_of
 from storage.atomic import digest_tree
 from storage.errors import StoreError
 from storage.feature_store import FeaturePartition, FeaturePartitionWriter
 from storage.store import open_store
-from tasks import extract
+from tasks import extract, track_extraction
 from tasks.extract import extract_partition, quarantine_track
 from tasks.resources import decoder_box
+
+MAX_SHARE_ONE_STEP_OFF = 1e-3
+"""A stream is resampled in pieces: the last bits of a sample may differ, and with them a byte."""
+
+
+@pytest.fixture(params=[False, True], ids=["without-tagger", "with-tagger"])
+def config(config, request):
+    """Settings under which everything takes a moment, without and with the tagger's frames."""
+    features = config.features.model_copy(update={"tagger_mel": request.param})
+    return config.model_copy(update={"features": features})
 
 
 def open_partition(store, partition, config):
@@ -32,6 +44,29 @@ def frames_by_path(store, partition, config):
         paths[facts.track_id]: np.asarray(track.frames[0 : len(track.frames)])
         for facts, track in open_partition(store, partition, config).track_frames()
     }
+
+
+def tagger_frames_by_path(store, partition, config):
+    """Give the tagger's frames of each track; of none where the configuration asks for none."""
+    if not config.features.tagger_mel:
+        return {}
+    paths = {item.file.track_id: item.file.path for item in partition.items}
+    return {
+        paths[facts.track_id]: np.asarray(frames[0 : len(frames)])
+        for facts, frames in open_partition(store, partition, config).tagger_frames()
+    }
+
+
+def assert_nearly_equal(stored, wanted):
+    assert stored.shape == wanted.shape
+    steps = np.abs(stored.astype(int) - wanted.astype(int))
+    assert steps.max() <= 1
+    assert (steps > 0).mean() < MAX_SHARE_ONE_STEP_OFF
+
+
+def tagger_frames_of(y, sr):
+    """Resample at once, with soxr, and give the bytes of the musicnn front end."""
+    return power_to_bytes(extract_mel_power(soxr.resample(y, sr, 16_000, quality="HQ")))
 
 
 def test_two_good_tracks_and_a_corrupt_one(store, three_tracks, config, partition_below):
@@ -60,6 +95,12 @@ def test_the_corrupt_track_changes_no_byte_of_the_others(
     assert with_it.keys() == without_it.keys() == {"low/a.wav", "high/b.wav"}
     for path, frames in with_it.items():
         assert frames.tobytes() == without_it[path].tobytes()
+    with_it, without_it = (
+        tagger_frames_by_path(store, tracks, config) for tracks in (partition, good)
+    )
+    assert with_it.keys() == without_it.keys()
+    for path, frames in with_it.items():
+        assert frames.tobytes() == without_it[path].tobytes()
     facts = open_partition(store, partition, config).facts()
     assert facts.equals(open_partition(store, good, config).facts())
 
@@ -77,6 +118,9 @@ def test_a_track_that_breaks_in_its_middle_leaves_no_frame_behind(
     for path, frames in frames_by_path(store, partition, config).items():
         y, _ = soundfile.read(catalogue.root / path, dtype="float32")
         assert frames.tobytes() == extract_features(y, config.features).tobytes()
+    for path, frames in tagger_frames_by_path(store, partition, config).items():
+        y, sr = soundfile.read(catalogue.root / path, dtype="float32")
+        assert_nearly_equal(frames, tagger_frames_of(y, sr))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +129,7 @@ def test_a_track_that_breaks_in_its_middle_leaves_no_frame_behind(
         "ambient/hyperrogue-hr3-laboratory.flac",
         "orchestral/ufoai-van-mission.wav",
         "ambient/naev-automat.aiff",
+        "electronic/zaz-mus1.ogg",
     ],
 )
 def test_stored_frames_are_the_features_of_the_decoded_samples(
@@ -99,18 +144,68 @@ def test_stored_frames_are_the_features_of_the_decoded_samples(
     (stored,) = frames_by_path(store, partition, config).values()
     y, sr = soundfile.read(music_root / path, dtype="float32", always_2d=True)
     mono = y.mean(axis=1)
+    for tagger_frames in tagger_frames_by_path(store, partition, config).values():
+        assert_nearly_equal(tagger_frames, tagger_frames_of(mono, sr))
     if sr != config.features.sr:
         mono = soxr.resample(mono, sr, config.features.sr, quality="HQ")
-    wanted = extract_features(mono, config.features)
-    assert stored.shape == wanted.shape
-    steps = np.abs(stored.astype(int) - wanted.astype(int))
-    assert steps.max() <= 1  # a stream is resampled in pieces: the last bits may differ
-    assert (steps > 0).mean() < 1e-3
+    assert_nearly_equal(stored, extract_features(mono, config.features))
     (track,) = open_partition(store, partition, config).tracks()
     assert track.duration_s == pytest.approx(len(y) / sr)
     assert track.sr == sr
     # The facts describe the down-mix, before and after resampling alike.
     assert track.rms_db == pytest.approx(20 * np.log10(np.sqrt((mono**2).mean())), abs=0.05)
+
+
+@pytest.mark.parametrize("sr", [16_000, 22_050, 8_000])
+def test_a_file_at_the_rate_of_a_feature_set_has_both_sets_to_its_end(
+    store, catalogue, config, partition_below, sr
+):
+    """Samples that need no resampling end a block earlier than those that do."""
+    catalogue.add("low/a.wav", 440, duration_s=5.0, sr=sr)
+    partition = partition_below(store, catalogue.root, config)
+    assert extract_partition(store, partition, config).n_failed == 0
+    (stored,) = frames_by_path(store, partition, config).values()
+    y, _ = soundfile.read(catalogue.root / "low/a.wav", dtype="float32")
+    at_features = soxr.resample(y, sr, 22_050, quality="HQ")
+    assert_nearly_equal(stored, extract_features(at_features, config.features))
+    for tagger_frames in tagger_frames_by_path(store, partition, config).values():
+        assert_nearly_equal(tagger_frames, tagger_frames_of(y, sr))
+        assert len(tagger_frames) == 1 + 5 * 16_000 // 256
+
+
+def test_samples_of_both_feature_sets_are_not_collected(catalogue, config):
+    """A decoded block may wait for the second resampler, the track may not."""
+
+    def peak_bytes(name, duration_s):
+        catalogue.add(name, 440, duration_s=duration_s, sr=8_000)
+        descriptor = os.open(catalogue.root / name, os.O_RDONLY)
+        with decoder_box(config.decode).open(descriptor) as stream:
+            tracemalloc.start()
+            for _ in track_extraction._samples_and_tagger_frames(stream, config.features):
+                pass
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert stream.n_frames == duration_s * 8_000
+        return peak
+
+    peak_bytes("low/first.wav", 20)
+    short, long = peak_bytes("low/short.wav", 40), peak_bytes("low/long.wav", 200)
+    assert long < short + 1e6  # the samples of the other 160 s are 5 MB
+
+
+def test_the_tagger_changes_no_byte_of_the_other_features(
+    store, catalogue, config, partition_below
+):
+    catalogue.add("low/a.wav", 440, sr=44_100)
+    partition = partition_below(store, catalogue.root, config)
+    features = config.features.model_copy(update={"tagger_mel": not config.features.tagger_mel})
+    other = config.model_copy(update={"features": features})
+    for settings in (config, other):
+        extract_partition(store, partition, settings)
+    assert config.feature_fingerprint != other.feature_fingerprint
+    (frames,) = frames_by_path(store, partition, config).values()
+    (other_frames,) = frames_by_path(store, partition, other).values()
+    assert frames.tobytes() == other_frames.tobytes()
 
 
 def test_extracting_again_changes_no_byte(store, three_tracks, config, partition_below):

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from musichash_core.config import PipelineConfig
+from musichash_core.feature_config import FeatureConfig
 from musichash_core.records import Partition, SourceFile, WorkItem, partition_of
 from storage.feature_store import FeaturePartition
 from storage.store import create_store
@@ -41,8 +42,8 @@ def partition_below(root: Path) -> Partition:
     return partition_of(items)
 
 
-def extract_with(name: str, root: Path, store: Path) -> FeaturePartition:
-    config = PipelineConfig(front_end=name)
+def extract_with(name: str, root: Path, store: Path, features: FeatureConfig) -> FeaturePartition:
+    config = PipelineConfig(front_end=name, features=features)
     layout = create_store(store)
     partition = partition_below(root)
     extract_partition(str(store), partition, config)
@@ -51,8 +52,9 @@ def extract_with(name: str, root: Path, store: Path) -> FeaturePartition:
     )
 
 
+@pytest.mark.parametrize("tagger_mel", [False, True])
 def test_both_front_ends_give_the_same_tracks_failures_and_nearly_the_same_bytes(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, tagger_mel
 ):
     monkeypatch.setattr(track_extraction, "BATCH_AUDIO_S", 4.0)  # several batches, one long track
     root = tmp_path / "music"
@@ -60,8 +62,9 @@ def test_both_front_ends_give_the_same_tracks_failures_and_nearly_the_same_bytes
     for name, seconds, hz in (("a", 2.5, 220), ("c", 1.5, 330), ("d", 6.0, 440), ("e", 2.0, 550)):
         write_tone(root / f"{name}.wav", seconds, hz)
     (root / "b.wav").write_bytes(b"no audio at all")
-    streamed = extract_with("numba", root, tmp_path / "streamed")
-    batched = extract_with("torch", root, tmp_path / "batched")
+    features = FeatureConfig(tagger_mel=tagger_mel)
+    streamed = extract_with("numba", root, tmp_path / "streamed", features)
+    batched = extract_with("torch", root, tmp_path / "batched", features)
 
     assert streamed.failures().equals(batched.failures())
     assert [row["path"] for row in batched.failures().to_pylist()] == [f"{root}/b.wav"]
@@ -78,6 +81,16 @@ def test_both_front_ends_give_the_same_tracks_failures_and_nearly_the_same_bytes
         steps = np.abs(np.asarray(frames.frames, int) - np.asarray(other_frames.frames, int))
         assert steps.max() <= 1
         assert (steps > 0).mean() <= MAX_SHARE_OF_OTHER_BYTES
+    if not tagger_mel:
+        assert {facts.n_tagger_frames for facts, _ in streamed.track_frames()} == {None}
+        assert {facts.n_tagger_frames for facts, _ in batched.track_frames()} == {None}
+        return
+    tagger_pairs = list(zip(streamed.tagger_frames(), batched.tagger_frames(), strict=True))
+    assert len(tagger_pairs) == 4
+    for (facts, tagger_frames), (other_facts, other_tagger_frames) in tagger_pairs:
+        assert facts.n_tagger_frames == other_facts.n_tagger_frames == len(tagger_frames)
+        assert facts.n_tagger_frames == pytest.approx(facts.duration_s * 62.5, abs=1)
+        np.testing.assert_array_equal(other_tagger_frames, tagger_frames)
 
 
 def test_without_a_cuda_device_numba_is_chosen_and_the_reason_is_logged(
