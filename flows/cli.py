@@ -8,7 +8,13 @@ import sys
 
 import typer
 
-from flows import commands_ask, commands_bench, commands_dataset, commands_run
+from flows import (
+    commands_ask,
+    commands_bench,
+    commands_dataset,
+    commands_evaluate,
+    commands_run,
+)
 from flows.environment import prepare_environment
 from flows.progress import giving_terminal_back
 from musichash_core.errors import MusicHashError
@@ -28,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (commands_run, commands_ask, commands_dataset, commands_bench):
+for module in (commands_run, commands_ask, commands_evaluate, commands_dataset, commands_bench):
     module.add_to(app)
 
 

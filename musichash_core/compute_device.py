@@ -1,9 +1,10 @@
-"""Where torch computes, and in which precision.
+"""Where torch computes, in which precision, and how to get the same result again.
 
-Public: `choose_device`, `mixed_precision`.
+Public: `choose_device`, `mixed_precision`, `reproducible_torch`.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -42,3 +43,23 @@ def mixed_precision(device: torch.device, *, is_wanted: bool) -> AbstractContext
     if is_wanted and device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def reproducible_torch(seed: int, n_threads: int, device: torch.device) -> Iterator[None]:
+    """Seed torch, fix its threads and its algorithms; put everything back afterwards.
+
+    On a GPU some algorithms have no reproducible form: there a run may differ in the last digits.
+    """
+    threads = torch.get_num_threads()
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    on_cpu = device.type == "cpu"
+    with torch.random.fork_rng(devices=[] if on_cpu else [torch.cuda.current_device()]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(n_threads)
+        torch.use_deterministic_algorithms(on_cpu)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(was_deterministic)

@@ -7,8 +7,7 @@ stopped and went on.
 Public: `train_models`, `train_prepared`, `TrainedModels`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from musichash_core.codes import logits_to_codes
-from musichash_core.compute_device import choose_device
+from musichash_core.compute_device import choose_device, reproducible_torch
 from musichash_core.errors import ParameterError
 from musichash_core.genre_cnn import GenreCNN
 from musichash_core.genre_training import train_genre_cnn
@@ -126,7 +125,7 @@ def train_prepared(
     torch_device = choose_device(device)
     report = on_event if on_event is not None else _ignore
     session = TrainingSession(training_identity(data, config), report, on_state, resume)
-    with _reproducible_torch(config.training.seed, config.training.n_threads, torch_device):
+    with reproducible_torch(config.training.seed, config.training.n_threads, torch_device):
         genre_cnn, genre_stage = _genre_stage(data, config, torch_device, session)
         crnn_hash, hash_stage = train_crnn_hash(data, genre_cnn, genre_stage, config, session)
         models = MusicModels(genre_cnn.cpu(), crnn_hash.cpu(), data.genres, config)
@@ -216,23 +215,3 @@ def _parameter_count(model: nn.Module) -> int:
 
 def _ignore(event: TrainingEvent) -> None:
     """Take an event and do nothing."""
-
-
-@contextmanager
-def _reproducible_torch(seed: int, n_threads: int, device: torch.device) -> Iterator[None]:
-    """Seed torch, fix its threads and its algorithms; put everything back afterwards.
-
-    On a GPU some algorithms have no reproducible form: there a run may differ in the last digits.
-    """
-    threads = torch.get_num_threads()
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
-    on_cpu = device.type == "cpu"
-    with torch.random.fork_rng(devices=[] if on_cpu else [torch.cuda.current_device()]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(n_threads)
-        torch.use_deterministic_algorithms(on_cpu)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(was_deterministic)

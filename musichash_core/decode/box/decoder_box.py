@@ -28,12 +28,12 @@ from musichash_core.decode.box.messages import (
     NEXT,
     OPEN,
     STOP,
-    Block,
+    Blocks,
     End,
     Failed,
     Info,
     Ready,
-    SharedBlock,
+    SharedBlocks,
     parse_answer,
 )
 from musichash_core.decode.limits import DecodeConfig
@@ -66,9 +66,9 @@ class _Process:
     def __init__(self, config: DecodeConfig) -> None:
         self.n_files = 0
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        memory = SharedBlock.allocate()
+        memory = SharedBlocks.allocate()
         try:
-            self.block = SharedBlock(memory)
+            self.blocks = SharedBlocks(memory)
             inherited = (theirs.fileno(), memory)
             self.popen = subprocess.Popen(
                 [
@@ -280,10 +280,11 @@ class BoxedStream:
             answer = self._hear()
             if isinstance(answer, End):
                 break
-            if not isinstance(answer, Block):
+            if not isinstance(answer, Blocks):
                 self._break("decoder-crashed", "it began a second file")
-            self.n_frames += answer.n_samples
-            yield self._process.block.take(answer.n_samples)
+            for place, n_samples in enumerate(answer.lengths):
+                self.n_frames += n_samples
+                yield self._process.blocks.take(place, n_samples)
         if answer.n_frames != self.n_frames:
             self._break("decoder-crashed", "it counts other samples than it gave")
         self.warnings, self.tags = answer.warnings, answer.tags
@@ -292,7 +293,7 @@ class BoxedStream:
         """Receive the samples resampled; see `AudioStream.resampled`."""
         yield from resample_blocks(self.blocks(), self.info.sr, sr)
 
-    def _hear(self) -> Info | Block | End:
+    def _hear(self) -> Info | Blocks | End:
         """Wait for the next message, no longer than the file's deadline."""
         started = time.monotonic()
         try:

@@ -1,11 +1,11 @@
 """What the decoder process and its owner say to one another, and the memory that they share.
 
-The owner sends an open file and then asks for one block after the other, so that a worker and its
+The owner sends an open file and then asks for its blocks, a few at a time, so that a worker and its
 decoder take one CPU between them. Answers are JSON in packets of a Unix socket: nothing that
 either side says is ever executed. Samples lie in shared memory. The owner takes every answer for
 hostile until it has been checked against the models here.
 
-Public: `Ready`, `Info`, `Block`, `End`, `Failed`, `parse_answer`, `SharedBlock`, `OPEN`, `NEXT`,
+Public: `Ready`, `Info`, `Blocks`, `End`, `Failed`, `parse_answer`, `SharedBlocks`, `OPEN`, `NEXT`,
 `STOP`, `MESSAGE_BYTES`.
 """
 
@@ -28,12 +28,16 @@ OPEN = b"o"
 """Comes with the descriptor of the next file."""
 
 NEXT = b"n"
-"""Asks for the next block; the one before it may be overwritten."""
+"""Asks for the next blocks; those before them may be overwritten."""
 
 STOP = b"s"
 """Says that nobody wants the rest of the file."""
 
-_BLOCK_BYTES = BLOCK_FRAMES * np.dtype(np.float32).itemsize
+N_BLOCKS = 8
+"""Most blocks per answer, 12 s at 44.1 kHz: each change of process costs as much as 10 ms of audio
+takes to extract, because the other's data must come back into the caches."""
+
+_MEMORY_BYTES = N_BLOCKS * BLOCK_FRAMES * np.dtype(np.float32).itemsize
 
 Text = Annotated[str, Field(max_length=2_000)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -64,11 +68,14 @@ class Info(_Message):
     claimed_frames: Count
 
 
-class Block(_Message):
-    """The shared memory holds this many samples."""
+class Blocks(_Message):
+    """The shared memory holds blocks of these lengths, in samples."""
 
-    kind: Literal["block"] = "block"
-    n_samples: Annotated[int, Field(gt=0, le=BLOCK_FRAMES)]
+    kind: Literal["blocks"] = "blocks"
+    lengths: Annotated[
+        tuple[Annotated[int, Field(gt=0, le=BLOCK_FRAMES)], ...],
+        Field(min_length=1, max_length=N_BLOCKS),
+    ]
 
 
 class _Last(_Message):
@@ -93,18 +100,18 @@ class Failed(_Last):
     message: Text
 
 
-_ANSWER: TypeAdapter[Ready | Info | Block | End | Failed] = TypeAdapter(
-    Annotated[Ready | Info | Block | End | Failed, Field(discriminator="kind")]
+_ANSWER: TypeAdapter[Ready | Info | Blocks | End | Failed] = TypeAdapter(
+    Annotated[Ready | Info | Blocks | End | Failed, Field(discriminator="kind")]
 )
 
 
-def parse_answer(packet: bytes) -> Ready | Info | Block | End | Failed:
+def parse_answer(packet: bytes) -> Ready | Info | Blocks | End | Failed:
     """Check what the decoder process said; raises ValueError when it makes no sense."""
     return _ANSWER.validate_json(packet)
 
 
-class SharedBlock:
-    """Shared memory for one block of mono float32 samples.
+class SharedBlocks:
+    """Shared memory for `N_BLOCKS` blocks of mono float32 samples.
 
     Parameters
     ----------
@@ -113,21 +120,22 @@ class SharedBlock:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._samples = np.frombuffer(mmap.mmap(descriptor, _BLOCK_BYTES), np.float32)
+        memory = mmap.mmap(descriptor, _MEMORY_BYTES)
+        self._blocks = np.frombuffer(memory, np.float32).reshape(N_BLOCKS, BLOCK_FRAMES)
 
     @staticmethod
     def allocate() -> int:
         """Give the descriptor of new shared memory that neither side can make smaller."""
         descriptor = os.memfd_create("decoded", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(descriptor, _BLOCK_BYTES)
+        os.ftruncate(descriptor, _MEMORY_BYTES)
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
         return descriptor
 
-    def put(self, block: NDArray[np.float32]) -> None:
+    def put(self, place: int, block: NDArray[np.float32]) -> None:
         """Write a block."""
-        self._samples[: len(block)] = block
+        self._blocks[place, : len(block)] = block
 
-    def take(self, n_samples: int) -> NDArray[np.float32]:
+    def take(self, place: int, n_samples: int) -> NDArray[np.float32]:
         """Copy a block out."""
-        return self._samples[:n_samples].copy()
+        return self._blocks[place, :n_samples].copy()

@@ -13,21 +13,25 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from musichash_core.decode.box.confinement import allow_cpu, confine
 from musichash_core.decode.box.messages import (
     MESSAGE_BYTES,
+    N_BLOCKS,
     NEXT,
-    Block,
+    Blocks,
     End,
     Failed,
     Info,
     Ready,
-    SharedBlock,
+    SharedBlocks,
 )
 from musichash_core.decode.limits import DecodeConfig
 from musichash_core.decode.stream import AudioStream
@@ -43,7 +47,7 @@ ENCODINGS = (
 class _Service:
     """One decoder process at work."""
 
-    def __init__(self, control: socket.socket, memory: SharedBlock, config: DecodeConfig) -> None:
+    def __init__(self, control: socket.socket, memory: SharedBlocks, config: DecodeConfig) -> None:
         self._control = control
         self._memory = memory
         self._config = config
@@ -54,7 +58,7 @@ class _Service:
         while (descriptor := self._receive_file()) is not None:
             self._serve(descriptor)
 
-    def _send(self, message: Ready | Info | Block | End | Failed) -> None:
+    def _send(self, message: Ready | Info | Blocks | End | Failed) -> None:
         self._control.send(message.encoded())
 
     def _receive_file(self) -> int | None:
@@ -114,13 +118,20 @@ class _Service:
             )
             blocks = stream.blocks()
             while self._control.recv(MESSAGE_BYTES) == NEXT:
-                allow_cpu(self._config.deadline_s)
-                block = next(blocks, None)
-                if block is None:
+                lengths = self._put(islice(blocks, N_BLOCKS))
+                if not lengths:
                     break
-                self._memory.put(block)
-                self._send(Block(n_samples=len(block)))
+                self._send(Blocks(lengths=lengths))
         return stream
+
+    def _put(self, blocks: Iterable[NDArray[np.float32]]) -> tuple[int, ...]:
+        """Write some blocks into the shared memory; give their lengths."""
+        lengths = []
+        allow_cpu(self._config.deadline_s)
+        for place, block in enumerate(blocks):
+            self._memory.put(place, block)
+            lengths.append(len(block))
+        return tuple(lengths)
 
 
 def _load_everything() -> None:
@@ -145,7 +156,7 @@ def main() -> None:
     """Start with what the command line names."""
     control = socket.socket(fileno=int(sys.argv[1]))
     memory = int(sys.argv[2])
-    block = SharedBlock(memory)
+    blocks = SharedBlocks(memory)
     os.close(memory)
     config = DecodeConfig.model_validate_json(control.recv(MESSAGE_BYTES))
     silence = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -153,7 +164,7 @@ def main() -> None:
     confine(config)
     os.dup2(silence, sys.stderr.fileno())  # nobody reads what libraries say there from now on
     with contextlib.suppress(ConnectionError):
-        _Service(control, block, config).run()
+        _Service(control, blocks, config).run()
 
 
 if __name__ == "__main__":

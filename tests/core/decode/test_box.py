@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from musichash_core.decode import AudioStream, DecodeConfig, DecoderBox
 from musichash_core.decode.box.confinement import sandbox_command
 from musichash_core.decode.box.decoder_box import BoxStartError
-from musichash_core.decode.box.messages import End, SharedBlock, parse_answer
+from musichash_core.decode.box.messages import N_BLOCKS, End, SharedBlocks, parse_answer
 from musichash_core.decode.reader import BLOCK_FRAMES
 from musichash_core.decode.tags import AudioTags
 from musichash_core.errors import ConfigError, DecodeError
@@ -96,7 +96,7 @@ def test_a_refusal_comes_out_word_for_word(box, music_root):
 
 
 def test_many_blocks_pass_through_in_order(box, sounds):
-    y = sounds.noise(0, duration_s=1.0, sr=13 * BLOCK_FRAMES + 17)
+    y = sounds.noise(0, duration_s=1.0, sr=(2 * N_BLOCKS + 3) * BLOCK_FRAMES + 17)
     path = sounds.write("long.wav", y, 48_000, subtype="FLOAT")
     got, stream = decode(box.open, path)
     assert np.array_equal(got, y)
@@ -126,7 +126,7 @@ def test_one_process_serves_file_after_file_and_leaks_no_descriptor(box, sounds)
     assert len(list(Path(f"/proc/{pid}/fd").iterdir())) < 10
 
 
-@pytest.mark.parametrize("n_taken", [0, 1, 6])
+@pytest.mark.parametrize("n_taken", [0, 1, N_BLOCKS, N_BLOCKS + 2])
 def test_a_file_may_be_left_in_the_middle(box, sounds, n_taken):
     long = sounds.write("long.wav", sounds.noise(1, sr=500_000, duration_s=3), 48_000)
     short = sounds.write("short.wav", sounds.noise(2), subtype="FLOAT")
@@ -370,13 +370,15 @@ def test_answers_come_back_as_they_were_said():
 @pytest.mark.parametrize(
     "answer",
     [
-        {"kind": "block", "n_samples": BLOCK_FRAMES + 1},
-        {"kind": "block", "n_samples": 0},
-        {"kind": "block", "n_samples": -1},
-        {"kind": "block", "n_samples": 1.5},
-        {"kind": "block", "n_samples": 1, "more": 1},
+        {"kind": "blocks", "lengths": [BLOCK_FRAMES + 1]},
+        {"kind": "blocks", "lengths": [0]},
+        {"kind": "blocks", "lengths": [-1]},
+        {"kind": "blocks", "lengths": [1.5]},
+        {"kind": "blocks", "lengths": []},
+        {"kind": "blocks", "lengths": [1] * (N_BLOCKS + 1)},
+        {"kind": "blocks", "lengths": [1], "more": 1},
         {"kind": "execute", "code": "print()"},
-        {"n_samples": 1},
+        {"lengths": [1]},
         [],
         None,
     ],
@@ -393,14 +395,14 @@ def test_noise_is_no_answer(packet):
 
 
 def test_shared_memory_cannot_be_taken_away():
-    descriptor = SharedBlock.allocate()
+    descriptor = SharedBlocks.allocate()
     try:
-        ours, theirs = SharedBlock(descriptor), SharedBlock(descriptor)
+        ours, theirs = SharedBlocks(descriptor), SharedBlocks(descriptor)
         with pytest.raises(PermissionError):
             os.ftruncate(descriptor, 0)
-        theirs.put(np.arange(3, dtype=np.float32))
-        taken = ours.take(3)
-        theirs.put(np.zeros(3, np.float32))
+        theirs.put(1, np.arange(3, dtype=np.float32))
+        taken = ours.take(1, 3)
+        theirs.put(1, np.zeros(3, np.float32))
         assert taken.tolist() == [0, 1, 2]
     finally:
         os.close(descriptor)

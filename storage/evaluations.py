@@ -1,0 +1,265 @@
+"""The folder of an evaluation: finished rows that a later run need not make again, and its tables.
+
+``rows/<fingerprint>/<name>.json`` is one finished unit of work with its scores per query;
+``retrieval.parquet``, ``recognition.parquet`` and ``comparisons.parquet`` (and one ``tables.json``
+with the same rows) are what people read. The fingerprint covers everything that changes a digit,
+so rows of other settings are never taken for these.
+
+Public: `EvaluationFolder`, `OwnCacheLayout`, `read_published_sides`, `RETRIEVAL`, `RECOGNITION`,
+`COMPARISONS`, `EVALUATION_FORMAT`.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from storage.atomic import (
+    LEFTOVER_PREFIX,
+    make_folder,
+    place_file,
+    read_json,
+    write_file,
+    write_json,
+)
+from storage.errors import ArtefactMissingError, ManifestError, StoreError
+from storage.layout import StoreLayout
+from storage.row_columns import Column, RowFile
+from storage.row_files import read_rows
+from storage.tables import write_rows
+
+EVALUATION_FORMAT = 1
+"""Version of rows and tables; part of the fingerprint."""
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": meaning})
+
+
+def _score(name: str, meaning: str) -> pa.Field:
+    return _field(name, pa.float64(), meaning, nullable=True)
+
+
+_BITS = _field("n_bits", pa.int32(), "code length; empty for real-valued vectors", nullable=True)
+_SEED = _field("seed", pa.int32(), "of weights, crops and random draws")
+
+RETRIEVAL = pa.schema(
+    [
+        _field("method", pa.string(), "key of the method"),
+        _field("name", pa.string(), "as tables print it"),
+        _field("source", pa.string(), "authors, venue and year, or what it is a control for"),
+        _field("is_supervised", pa.bool_(), "whether it saw labels"),
+        _BITS,
+        _field("database", pa.string(), "held (primary), train (secondary), unseen, unseen-all"),
+        _SEED,
+        _field("n_queries", pa.int64(), "queries"),
+        _field("n_answered", pa.int64(), "queries with something to find outside their group"),
+        _field("n_items", pa.int64(), "tracks in the database"),
+        _score("chance", "mean share of relevant tracks: what a random order gives"),
+        _score("map", "tie-aware mean average precision, Hamming (REAL: cosine)"),
+        _score("map_at_100", "tie-aware mAP of the first 100, divided by min(R, 100)"),
+        _score("precision_at_10", "tie-aware precision of the first 10"),
+        _score("precision_at_100", "of the first 100; empty for databases that are smaller"),
+        _score("precision_at_500", "of the first 500; empty for databases that are smaller"),
+        _score("radius_2_precision", "in the ball of radius 2, empty balls as 0"),
+        _score("radius_2_recall", "in the ball of radius 2"),
+        _score("radius_2_empty_share", "share of queries with an empty ball"),
+        _score("asymmetric_map", "mAP of real-valued queries on binary codes"),
+        _score("asymmetric_map_at_100", "likewise, of the first 100"),
+        _score("knn_accuracy", "vote of the ten nearest, ties shared"),
+        _score("n_distinct_codes", "codes in the database"),
+        _score("largest_bucket_share", "share of tracks with the most frequent code"),
+        _score("mean_bit_bias", "mean distance of a bit's share of ones from one half"),
+        _score("mean_bit_correlation", "mean absolute correlation of two bits"),
+    ]
+)
+"""One row per method, length, database and seed."""
+
+RECOGNITION = pa.schema(
+    [
+        _field("method", pa.string(), "key of the recogniser or of its input"),
+        _field("name", pa.string(), "as tables print it"),
+        _SEED,
+        _field("n_tracks", pa.int64(), "held-out tracks of seen genres: database and queries"),
+        _score("accuracy", "share of tracks given their own genre"),
+        _score("macro_recall", "every genre weighs the same"),
+        _score("macro_f1", "every genre weighs the same"),
+        _score("chance", "share of the most frequent genre"),
+    ]
+)
+"""One row per recogniser (or input channels) and seed."""
+
+COMPARISONS = pa.schema(
+    [
+        _field("task", pa.string(), "retrieval or recognition"),
+        _field("method", pa.string(), "first method"),
+        _field("against", pa.string(), "second method"),
+        _field("reference", pa.string(), "why it is the second: crnnh, best-baseline, control"),
+        _BITS,
+        _field("database", pa.string(), "where they were compared"),
+        _score("difference", "mean score of the first minus that of the second"),
+        _score("low", "lower end of the 95 % interval over draws of groups"),
+        _score("high", "upper end"),
+        _score("p_value", "twice the smaller share of draws on one side of zero"),
+        _field("n_queries", pa.int64(), "queries or tracks compared"),
+        _field("n_groups", pa.int64(), "their groups, which are what is drawn"),
+    ]
+)
+"""One row per pair of methods that was compared; scores averaged over seeds first."""
+
+TABLES: dict[str, pa.Schema] = {
+    "retrieval": RETRIEVAL,
+    "recognition": RECOGNITION,
+    "comparisons": COMPARISONS,
+}
+
+
+SPLIT_FILE = RowFile(
+    kind="split file",
+    option="--split-file",
+    error=ManifestError,
+    columns=(
+        Column(("path", "track path"), is_required=True),
+        Column(("split",), is_required=True),
+    ),
+)
+
+
+def read_published_sides(path: Path) -> dict[str, str]:
+    """Read a data set's own split: path below the catalogue -> name of the side.
+
+    Raises
+    ------
+    ManifestError
+        If the file cannot be read, lacks a column or names a track twice.
+    """
+    sides: dict[str, str] = {}
+    for place, (name, side) in read_rows(path, SPLIT_FILE).rows:
+        if name in sides:
+            raise ManifestError(f"{path}, {place}: {name!r} is there twice; keep one row of it")
+        sides[name or ""] = side or ""
+    return sides
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCacheLayout(StoreLayout):
+    """A store that is only read: frames are unpacked elsewhere, so that a run can go on beside.
+
+    Attributes
+    ----------
+    cache_path : Path
+        The file to unpack into.
+    """
+
+    cache_path: Path
+
+    @property
+    def training_cache_path(self) -> Path:
+        """Raw frames of the labelled tracks while they are evaluated."""
+        return self.cache_path
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFolder:
+    """Where an evaluation keeps what it found.
+
+    Attributes
+    ----------
+    root : Path
+        The folder.
+    fingerprint : str
+        Of the tracks, their sides and the settings.
+    """
+
+    root: Path
+    fingerprint: str
+
+    @property
+    def page_path(self) -> Path:
+        """The HTML page."""
+        return self.root / "evaluation.html"
+
+    def reading(self, layout: StoreLayout) -> OwnCacheLayout:
+        """Give the store's layout with a cache of frames in this folder, of this run alone."""
+        name = f"{LEFTOVER_PREFIX}frames-{secrets.token_hex(4)}.u8"
+        return OwnCacheLayout(layout.root, self.root / name)
+
+    def finished_row(self, name: str) -> dict[str, Any] | None:
+        """Read a unit of work that is done; None when it is still to do."""
+        try:
+            return read_json(self._row_path(name))
+        except ArtefactMissingError:
+            return None
+
+    def has_row(self, name: str) -> bool:
+        """Say whether a unit of work is done."""
+        return self._row_path(name).is_file()
+
+    def keep_row(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keep a finished unit of work."""
+        try:
+            write_json(self._row_path(name), content)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def write_tables(
+        self, tables: Mapping[str, Sequence[dict[str, Any]]], about: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """Write each table of `TABLES` as Parquet, and all with their circumstances as JSON.
+
+        Parameters
+        ----------
+        tables : mapping
+            Name -> rows, in their final order.
+        about : mapping
+            Split, settings and limits.
+
+        Returns
+        -------
+        dict
+            Name -> path of the file.
+        """
+        written = {}
+        try:
+            make_folder(self.root)
+            for name, schema in TABLES.items():
+                temporary = self.root / f"{LEFTOVER_PREFIX}{name}-{secrets.token_hex(4)}"
+                final = self.root / f"{name}.parquet"
+                write_rows(temporary, tables[name], schema)
+                place_file(temporary, final)
+                written[name] = str(final)
+            write_json(self.root / "tables.json", {**about, **tables})
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        return written | {"json": str(self.root / "tables.json")}
+
+    def write_page(self, page: str) -> None:
+        """Write the HTML page."""
+        try:
+            write_file(self.page_path, page.encode("utf-8"))
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def make(self) -> None:
+        """Make the folder, or say at once that it cannot be; remove what a killed run left in it.
+
+        Frames that another run still reads stay readable: they are mapped by then.
+        """
+        try:
+            make_folder(self.root)
+            for path in self.root.glob(f"{LEFTOVER_PREFIX}*"):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _row_path(self, name: str) -> Path:
+        return self.root / "rows" / self.fingerprint / f"{name}.json"
+
+    def _cannot_write(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"the evaluation cannot be written to {self.root}: {error.strerror}; name another "
+            "folder with --output"
+        )
