@@ -24,6 +24,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+INTERRUPTED = "interrupted; what was finished is kept, the same command goes on from there"
+
 app = typer.Typer(
     name="musichash",
     help="Nightly batch pipeline for music catalogues: HPSS features, genres, hash codes, search.",
@@ -49,8 +51,26 @@ def main() -> None:
         sys.exit(EXIT_USAGE if error.is_wrong_input else EXIT_FAILED)
     except SystemExit as exit_:
         if exit_.code == EXIT_INTERRUPTED:
-            _complain("interrupted; what was finished is kept, the same command goes on from there")
+            _complain(INTERRUPTED)
         raise
+    except Exception as error:
+        if not was_interrupted(error):
+            raise
+        _complain(INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Tell whether an error only followed from an interruption.
+
+    Prefect, interrupted while it begins a task run, fails over the run that it does not have yet.
+    """
+    followed: BaseException | None = error
+    while followed is not None:
+        if isinstance(followed, KeyboardInterrupt):
+            return True
+        followed = followed.__cause__ or followed.__context__
+    return False
 
 
 def _complain(sentence: str) -> None:

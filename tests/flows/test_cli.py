@@ -760,3 +760,17 @@ def test_an_export_into_a_full_device_or_a_closed_pipe_ends_in_a_sentence(
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith(said)
+
+
+def test_what_follows_from_an_interruption_is_told_from_other_errors():
+    def fail(first):
+        try:
+            raise first
+        finally:
+            raise ValueError("Task run is not set")
+
+    for first, expected in ((KeyboardInterrupt(), True), (RuntimeError(), False)):
+        with pytest.raises(ValueError, match="Task run") as caught:
+            fail(first)
+        assert cli.was_interrupted(caught.value) is expected
+    assert cli.was_interrupted(KeyboardInterrupt())
