@@ -20,7 +20,7 @@ from musichash_core.errors import DecodeError, ParameterError
 from musichash_core.extract_timing import time_extraction
 from musichash_core.feature_config import FeatureConfig
 from musichash_core.kernel_warmup import warm_kernels
-from tasks.resources import peak_memory_bytes
+from musichash_core.process_memory import peak_memory_bytes
 
 STEPS = ("decode", "resample", "stft", "medians", "masks_mel")
 

@@ -5,12 +5,13 @@ Public: `encode_partition`, `partitions_to_encode`.
 
 import time
 
+from musichash_core.process_memory import peak_memory_bytes
 from musichash_core.records import PartitionSummary
 from storage.encoded_store import write_encoded
 from storage.feature_store import FeaturePartition
 from storage.receipts import finished_partitions
 from storage.store import open_store
-from tasks.resources import loaded_models, peak_memory_bytes
+from tasks.resources import loaded_models
 
 
 def partitions_to_encode(

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import DecodeError
+from musichash_core.process_memory import peak_memory_bytes
 from musichash_core.records import Partition, PartitionSummary, TrackFailure, WorkItem
 from storage.feature_store import FeaturePartitionWriter
 from storage.store import open_store
 from tasks.front_end import choose_front_end
-from tasks.resources import decoder_box, peak_memory_bytes
+from tasks.resources import decoder_box
 from tasks.track_extraction import Outcome, batch_tracks, stream_tracks
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,6 @@
 """What a worker process keeps between units of work, and how its threads are pinned.
 
-Public: `check_decoder`, `decoder_box`, `loaded_models`, `warm_worker`, `peak_memory_bytes`,
-`code_fingerprint`.
+Public: `check_decoder`, `decoder_box`, `loaded_models`, `warm_worker`, `code_fingerprint`.
 """
 
 import hashlib
@@ -34,10 +33,11 @@ def check_decoder(config: DecodeConfig) -> None:
     Raises
     ------
     BoxStartError, ConfigError
-        If none can be started on this machine.
+        If a sandbox is asked for, and none can be started on this machine.
     """
-    with DecoderBox(config) as box:
-        box.start()
+    if config.sandbox != "off":
+        with DecoderBox(config) as box:
+            box.start()
 
 
 _OF_THIS_THREAD = threading.local()
@@ -62,17 +62,6 @@ def loaded_models(store: str, generation: str, feature_fingerprint: str) -> "Mus
 
     torch.set_num_threads(1)
     return load_models(open_store(store), generation, feature_fingerprint=feature_fingerprint)
-
-
-def peak_memory_bytes() -> int:
-    """Give the largest resident size that this process has had.
-
-    Read from ``/proc``, because ``getrusage`` also counts what the parent had when it forked.
-    """
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 @cache

@@ -1,6 +1,7 @@
 """What every decoder gives: the facts of a container's audio, and its samples in blocks.
 
-Public: `AudioInfo`, `BlockReader`, `BLOCK_FRAMES`, `UNKNOWN_FRAMES`.
+Public: `AudioInfo`, `BlockReader`, `BLOCK_FRAMES`, `UNKNOWN_FRAMES`, `SLACK_S`,
+`TRAILER_BYTES`.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,13 @@ BLOCK_FRAMES = 65_536
 
 UNKNOWN_FRAMES = 1 << 40
 """Announced lengths at or above this mean that the container announces none."""
+
+SLACK_S = 0.5
+"""Sound files of real catalogues end up to 0.2 s before the length their headers estimate (MP3 with
+tags counted as audio, Ogg with pre-skip): up to this it is a warning, beyond it truncation."""
+
+TRAILER_BYTES = 8192
+"""Tags behind the last frame are shorter as a rule; more than this deserves a warning."""
 
 
 @dataclass(frozen=True, slots=True)

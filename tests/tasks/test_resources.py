@@ -9,13 +9,13 @@ import pytest
 
 from musichash_core.decode import DecodeConfig
 from musichash_core.errors import ConfigError
+from musichash_core.process_memory import peak_memory_bytes
 from tasks import resources
 from tasks.resources import (
     check_decoder,
     code_fingerprint,
     decoder_box,
     loaded_models,
-    peak_memory_bytes,
 )
 
 

@@ -47,7 +47,7 @@ START_S = 120.0
 """Time for a new process to say that it is ready: it takes 0.4 s on a quiet machine."""
 
 END_S = 5.0
-"""Time for a process to say its last word on a file that nobody wants any more."""
+"""Time for a process that has closed its connection to be gone."""
 
 FILES_PER_PROCESS = 2_000
 """Then the process is replaced, so that what a library leaks does not add up."""
@@ -119,10 +119,9 @@ class _Process:
         """Whether it runs."""
         return self.popen.poll() is None
 
-    def kill(self) -> int:
-        """End it at once; give its exit status, which is negative for a signal."""
+    def kill(self) -> None:
+        """End it at once; safe to repeat."""
         self.finalizer()
-        return self.popen.returncode
 
 
 def _end_process(popen: "subprocess.Popen[bytes]", control: socket.socket) -> None:
@@ -212,19 +211,16 @@ class DecoderBox:
     def _ready_process(self) -> _Process:
         process = self._process
         if process is not None and (process.n_files >= FILES_PER_PROCESS or not process.is_alive):
-            self.discard()
+            self.close()
         if self._process is None:
             self._process = _Process(self.config)
         return self._process
 
-    def discard(self) -> int:
-        """End the running process, if any; give its exit status. The next file gets a new one."""
-        process, self._process = self._process, None
-        return process.kill() if process else 0
-
     def close(self) -> None:
-        """End the process; safe to repeat."""
-        self.discard()
+        """End the process, if any; the next file gets a new one. Safe to repeat."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
 
     def __enter__(self) -> Self:
         return self
@@ -275,6 +271,7 @@ class BoxedStream:
         DecodeError
             Also with code timeout, memory or decoder-crashed.
         """
+        longest = self._box.config.max_duration_s * self.info.sr
         while True:
             self._say(NEXT)
             answer = self._hear()
@@ -284,6 +281,8 @@ class BoxedStream:
                 self._break("decoder-crashed", "it began a second file")
             for place, n_samples in enumerate(answer.lengths):
                 self.n_frames += n_samples
+                if self.n_frames > longest:
+                    self._break("decoder-crashed", "it gave more audio than it was allowed to")
                 yield self._process.blocks.take(place, n_samples)
         if answer.n_frames != self.n_frames:
             self._break("decoder-crashed", "it counts other samples than it gave")
@@ -331,7 +330,7 @@ class BoxedStream:
         if answer.code not in FAILURE_CODES:
             self._break("decoder-crashed", "it gave a reason that does not exist")
         if answer.code == "memory":
-            self._box.discard()  # what is left of its memory may be in pieces
+            self._box.close()  # what is left of its memory may be in pieces
         raise DecodeError(answer.code, answer.message)
 
     def _explain_death(self) -> NoReturn:
@@ -351,7 +350,7 @@ class BoxedStream:
         """Kill the process over this file."""
         self._is_over = True
         self._box.n_deaths += 1
-        self._box.discard()
+        self._box.close()
         raise DecodeError(code, f"the decoder process was stopped: {reason}")
 
     def _say(self, packet: bytes) -> None:
@@ -364,8 +363,8 @@ class BoxedStream:
             return
         self._say(STOP)
         with contextlib.suppress(DecodeError):
-            while not self._is_over:
-                self._hear()
+            if not isinstance(self._hear(), End):
+                self._break("decoder-crashed", "it went on when it was told to stop")
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -36,6 +35,7 @@ from musichash_core.decode.box.messages import (
 from musichash_core.decode.limits import DecodeConfig
 from musichash_core.decode.stream import AudioStream
 from musichash_core.errors import DecodeError
+from musichash_core.process_memory import peak_memory_bytes
 
 ENCODINGS = (
     *("ascii", "latin_1", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be"),
@@ -91,7 +91,7 @@ class _Service:
                     warnings=stream.warnings,
                     tags=stream.tags,
                     cpu_s=time.process_time() - started,
-                    peak_memory_bytes=_peak_memory_bytes(),
+                    peak_memory_bytes=peak_memory_bytes(),
                 )
             )
             return
@@ -100,7 +100,7 @@ class _Service:
                 code=code,
                 message=message[:2_000],
                 cpu_s=time.process_time() - started,
-                peak_memory_bytes=_peak_memory_bytes(),
+                peak_memory_bytes=peak_memory_bytes(),
             )
         )
 
@@ -138,18 +138,13 @@ def _load_everything() -> None:
     """Decode a little, so that nothing is left to be loaded from files by a confined process."""
     for encoding in ENCODINGS:
         codecs.lookup(encoding)
-    _peak_memory_bytes()
+    peak_memory_bytes()
     descriptor = os.memfd_create("silence")
     with soundfile.SoundFile(descriptor, "w", 8_000, 1, format="FLAC", closefd=False) as file:
         file.write(np.zeros(8_000, dtype=np.float32))
     os.lseek(descriptor, 0, os.SEEK_SET)
     with AudioStream(descriptor, DecodeConfig(min_duration_s=0.1)) as stream:
         list(stream.blocks())
-
-
-def _peak_memory_bytes() -> int:
-    with Path("/proc/self/status").open(encoding="ascii") as file:
-        return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), 0)
 
 
 def main() -> None:

@@ -14,12 +14,10 @@ from musichash_core.decode.ffmpeg.lossless_headers import check_dsf, check_tta, 
 from musichash_core.decode.ffmpeg.matroska_elements import check_matroska
 from musichash_core.decode.ffmpeg.mp4_boxes import check_mp4
 from musichash_core.decode.ogg_pages import OggStream, walk_ogg_pages
+from musichash_core.decode.reader import TRAILER_BYTES
 from musichash_core.decode.sniffing import skip_id3
 from musichash_core.decode.tag_blocks import ID3V1_BYTES, audio_end
 from musichash_core.errors import DecodeError
-
-TRAILER_BYTES = 8192
-"""Tags behind the last page are shorter as a rule; more than this may be another stream."""
 
 _WHOLE_FILE = {"mp4": check_mp4, "asf": check_asf, "matroska": check_matroska, "dsf": check_dsf}
 _BEHIND_TAGS = {

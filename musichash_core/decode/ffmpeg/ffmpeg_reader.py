@@ -24,15 +24,12 @@ from musichash_core.decode.ffmpeg.ffmpeg_input import (
     open_container,
 )
 from musichash_core.decode.ffmpeg.frame_blocks import FrameBlocks
-from musichash_core.decode.reader import BLOCK_FRAMES, UNKNOWN_FRAMES, AudioInfo
+from musichash_core.decode.reader import BLOCK_FRAMES, SLACK_S, UNKNOWN_FRAMES, AudioInfo
 from musichash_core.decode.safe_open import reading
 from musichash_core.errors import DecodeError
 
 FFMPEG_CONTAINERS = frozenset(CONTAINER_CODECS)
 """Containers, as `musichash_core.decode.sniffing` names them, that FFmpeg decodes."""
-
-SLACK_S = 0.5
-"""Audio that is missing at the end up to this is a warning, beyond it truncation."""
 
 MAX_PADDING_FRAMES = 8_192
 """What codings add behind the last sample, at most two packets; more is audio."""

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 from musichash_core.decode.ffmpeg.container_facts import ContainerFacts
 from musichash_core.decode.ffmpeg.file_window import WINDOW_BYTES, FileWindow
+from musichash_core.decode.reader import TRAILER_BYTES
 from musichash_core.errors import DecodeError
 
 MAX_ELEMENTS = 10_000_000
 """Elements looked at; a day of audio in clusters of unknown size has 5 million."""
-
-TRAILER_BYTES = 8192
-"""More than this behind the segment may be another segment."""
 
 EBML = 0x1A45DFA3
 SEGMENT = 0x18538067

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from musichash_core.decode.byte_runs import ByteRuns
-from musichash_core.decode.reader import BlockReader
+from musichash_core.decode.reader import TRAILER_BYTES, BlockReader
 from musichash_core.decode.safe_open import reading
 from musichash_core.decode.sndfile.flac_digest import DigestReader
 from musichash_core.decode.sndfile.flac_parts import (
@@ -26,7 +26,7 @@ from musichash_core.decode.sndfile.ogg_parts import find_ogg_parts
 from musichash_core.decode.sndfile.pcm_chunks import PCM_CONTAINERS
 from musichash_core.decode.sndfile.pcm_parts import find_pcm_parts
 from musichash_core.decode.sndfile.sndfile_reader import SndfileReader
-from musichash_core.decode.sndfile.sound_parts import TRAILER_BYTES, SoundPart, SoundParts
+from musichash_core.decode.sndfile.sound_parts import SoundPart, SoundParts
 from musichash_core.decode.sniffing import skip_id3
 
 READ_AHEAD_BYTES = 1 << 17

@@ -3,8 +3,7 @@
 Public: `check_complete`.
 """
 
-from musichash_core.decode.reader import UNKNOWN_FRAMES, AudioInfo
-from musichash_core.decode.sndfile.sound_parts import SLACK_S
+from musichash_core.decode.reader import SLACK_S, UNKNOWN_FRAMES, AudioInfo
 from musichash_core.errors import DecodeError
 
 

@@ -12,6 +12,7 @@ import os
 import struct
 
 from musichash_core.decode.byte_runs import Run
+from musichash_core.decode.reader import SLACK_S, TRAILER_BYTES
 from musichash_core.decode.sndfile.mpeg_frames import HEADER_BYTES, make_count_frame
 from musichash_core.decode.sndfile.mpeg_walk import (
     MAX_SEARCH_BYTES,
@@ -19,7 +20,7 @@ from musichash_core.decode.sndfile.mpeg_walk import (
     MpegWalk,
     walk_mpeg_frames,
 )
-from musichash_core.decode.sndfile.sound_parts import SLACK_S, TRAILER_BYTES, SoundPart, SoundParts
+from musichash_core.decode.sndfile.sound_parts import SoundPart, SoundParts
 from musichash_core.errors import DecodeError
 
 

@@ -7,12 +7,8 @@ Public: `find_ogg_parts`, `name_ogg_codec`.
 """
 
 from musichash_core.decode.ogg_pages import OggStream, walk_ogg_pages
-from musichash_core.decode.sndfile.sound_parts import (
-    TRAILER_BYTES,
-    WHOLE_FILE,
-    SoundPart,
-    SoundParts,
-)
+from musichash_core.decode.reader import TRAILER_BYTES
+from musichash_core.decode.sndfile.sound_parts import WHOLE_FILE, SoundPart, SoundParts
 from musichash_core.errors import DecodeError
 
 _CODECS: tuple[tuple[bytes, str], ...] = (

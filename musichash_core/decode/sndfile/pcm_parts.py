@@ -10,13 +10,9 @@ import os
 import struct
 from dataclasses import dataclass
 
+from musichash_core.decode.reader import TRAILER_BYTES
 from musichash_core.decode.sndfile.pcm_chunks import AudioChunk, find_audio_chunk, is_row_of_chunks
-from musichash_core.decode.sndfile.sound_parts import (
-    TRAILER_BYTES,
-    WHOLE_FILE,
-    SoundPart,
-    SoundParts,
-)
+from musichash_core.decode.sndfile.sound_parts import WHOLE_FILE, SoundPart, SoundParts
 from musichash_core.decode.tag_blocks import audio_end
 from musichash_core.errors import DecodeError
 

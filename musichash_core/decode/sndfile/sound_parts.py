@@ -1,19 +1,12 @@
 """What is to be decoded from a file: which of its streams, from which bytes.
 
-Public: `SoundPart`, `SoundParts`, `WHOLE_FILE`, `SLACK_S`, `TRAILER_BYTES`.
+Public: `SoundPart`, `SoundParts`, `WHOLE_FILE`.
 """
 
 from dataclasses import dataclass
 
 from musichash_core.decode.byte_runs import Run
 from musichash_core.decode.sndfile.flac_digest import FlacDigest
-
-SLACK_S = 0.5
-"""Sound files of real catalogues end up to 0.2 s before the length their headers estimate (MP3 with
-tags counted as audio, Ogg with pre-skip): up to this it is a warning, beyond it truncation."""
-
-TRAILER_BYTES = 8192
-"""Tags behind the last frame are shorter as a rule; more than this deserves a warning."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,16 @@ def test_a_process_that_died_between_files_costs_no_file(sounds):
         assert box.n_deaths == 0
 
 
+def test_a_process_that_gives_more_than_its_limits_allow_is_stopped(sounds):
+    path = sounds.write("a.wav", sounds.noise(0, duration_s=3.0))
+    with DecoderBox(SHORT) as box:
+        decode(box.open, path)
+        box.config = SHORT.model_copy(update={"max_duration_s": 2.0})  # which it does not know
+        with pytest.raises(DecodeError, match="more audio than it was allowed to") as caught:
+            decode(box.open, path)
+    assert caught.value.code == "decoder-crashed"
+
+
 def test_the_time_that_the_owner_takes_is_not_the_decoders(sounds):
     path = sounds.write("a.wav", sounds.noise(0, sr=500_000, duration_s=3), 48_000)
     with DecoderBox(IMPATIENT) as box, box.open(opened(path)) as stream:

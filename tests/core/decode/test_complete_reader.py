@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from musichash_core.decode import AudioStream, DecodeConfig
-from musichash_core.decode.sndfile.sound_parts import TRAILER_BYTES
+from musichash_core.decode.reader import TRAILER_BYTES
 from musichash_core.errors import DecodeError
 
 DOWN_MIX_ROUNDING = 2e-7  # two roundings to single precision, of values up to 1

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from musichash_core.decode.byte_runs import ByteRuns
+from musichash_core.decode.reader import TRAILER_BYTES
 from musichash_core.decode.sndfile.pcm_chunks import MAX_CHUNKS, find_audio_chunk, is_row_of_chunks
 from musichash_core.decode.sndfile.pcm_parts import find_pcm_parts
-from musichash_core.decode.sndfile.sound_parts import TRAILER_BYTES
 from musichash_core.errors import DecodeError
 
 SAMPLES = np.arange(100, dtype="<i2")
