@@ -1,4 +1,4 @@
-"""What a finished run leaves in the Prefect UI: the account, the stages, the failures.
+"""What a finished run leaves in the Prefect UI: account, stages, failures, learning curves.
 
 Public: `account_of`, `publish_run_artifacts`.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.night import Night
+from tasks.report_curves import learning_curves_markdown
 from tasks.status import list_failures
 
 TOP_FAILURES = 10
@@ -33,7 +34,13 @@ def account_of(night: Night) -> dict[str, Any]:
 
 
 def publish_run_artifacts(night: Night) -> dict[str, Any]:
-    """Create the summary table and the morning report; give the account."""
+    """Create the summary table, the morning report and, after a training, its learning curves.
+
+    Returns
+    -------
+    dict
+        The account, see `account_of`.
+    """
     account = account_of(night)
     create_table_artifact(
         key="run-summary",
@@ -56,7 +63,23 @@ def publish_run_artifacts(night: Night) -> dict[str, Any]:
         markdown=_markdown(night, account),
         description=f"Account of run {account['run']['run_id']}",
     )
+    _publish_learning_curves(night)
     return account
+
+
+def _publish_learning_curves(night: Night) -> None:
+    """Show how the training of this run went, if it trained in epochs."""
+    has_trained = any(one.stage == "train" and one.n_done for one in night.summaries)
+    if not has_trained or night.plan is None or night.plan.generation is None:
+        return
+    generation = night.plan.generation
+    curves = learning_curves_markdown(night.store, generation)
+    if curves is not None:
+        create_markdown_artifact(
+            key="learning-curves",
+            markdown=curves,
+            description=f"Loss and metric by epoch of model {generation}",
+        )
 
 
 def _markdown(night: Night, account: dict[str, Any]) -> str:

@@ -1,16 +1,22 @@
-"""Subcommands that measure: ``bench extract``.
+"""Subcommands that measure: ``bench extract`` and ``bench robustness``.
 
 Public: `add_to`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
-from flows.options import ConfigOption, console_for, write_json
+from flows.options import ConfigOption, JsonOption, StoreOption, console_for, write_json
 from flows.progress import RichReporter
+from musichash_core.plain_text import escape_controls
 
-bench = typer.Typer(help="Measure this machine's speed.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Measure this machine's speed, and how well codes stand changes.", no_args_is_help=True
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 @bench.callback()
 def _group() -> None:
-    """Measure this machine's speed."""
+    """Measure this machine's speed, and how well codes stand changes."""
 
 
 @bench.command()
@@ -53,3 +59,62 @@ def extract(
     )
     reporter.finish("bench", f"{measured['times_faster_than_librosa']:.1f} times librosa's speed")
     write_json(measured)
+
+
+@bench.command()
+def robustness(
+    store: StoreOption,
+    tracks: Annotated[
+        int, typer.Option("--tracks", min=1, max=100_000, help="Tracks to measure on.")
+    ] = 50,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change published tracks as files are changed, and see what becomes of their codes.
+
+    Tracks are coded as MP3 and Ogg Vorbis, begun later, resampled, made softer and cut; each
+    version is encoded and searched for. The report shows the last result.
+
+    [bold]Example:[/bold] musichash bench robustness --store ~/music.store --tracks 100
+    """
+    from musichash_core.config import load_config
+    from tasks.robustness import measure_robustness
+
+    settings = load_config(config)
+    reporter = RichReporter(console_for(as_json=as_json))
+    bars: set[int] = set()
+
+    def on_progress(_: int, total: int) -> None:
+        if not bars:
+            bars.add(total)
+            reporter.start("bench", total, "tracks")
+        reporter.advance("bench", 1)
+
+    figures = measure_robustness(store, settings, n_tracks=tracks, on_progress=on_progress)
+    n_left_out = len(figures["left_out"])
+    reporter.finish(
+        "bench",
+        f"{figures['n_tracks']} tracks of snapshot {figures['snapshot']}, codes of "
+        f"{figures['n_bits']} bits"
+        + (f"; {n_left_out} could not be decoded and were left out" if n_left_out else ""),
+    )
+    if as_json:
+        write_json(figures)
+        return
+    console = console_for(as_json=False)
+    console.print(_robustness_table(figures["rows"]))
+    for track in figures["left_out"]:
+        console.print(Text(escape_controls(f"  left out: {track['path']}: {track['reason']}")))
+
+
+def _robustness_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("version", overflow="fold")
+    for name in ("tracks", "bits changed", "95 % of tracks below", "finds its track first"):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in rows:
+        shares = ("mean_changed_share", "p95_changed_share", "found_first_share")
+        table.add_row(
+            row["version"], str(row["n_tracks"]), *(f"{row[name]:.1%}" for name in shares)
+        )
+    return table

@@ -38,15 +38,29 @@ def evaluate(
         str, typer.Option("--unseen", help="Genres to hold out whole, separated by commas.")
     ] = "",
     study: Annotated[
-        Literal["methods", "inputs"],
+        Literal["methods", "inputs", "fusion", "network", "hpss"],
         typer.Option(
-            "--study", help="All methods; or recognition from O, H, P and their combinations."
+            "--study",
+            help="All methods; or recognition alone: from O, H, P and their combinations; joined "
+            "early or late; by networks of other shapes; with the separation set otherwise.",
         ),
     ] = "methods",
+    encoder: Annotated[
+        Literal["hpss-cnn", "musicnn"] | None,
+        typer.Option(
+            "--encoder",
+            help="Whose maps the hashing networks read: of the HPSS-CNN, trained here, or of a "
+            "pretrained network; by default as configured (models.encoder).",
+        ),
+    ] = None,
     features: Annotated[
-        Literal["last", "all"],
-        typer.Option("--features", help="Blocks that the baselines' features are pooled from."),
-    ] = "last",
+        Literal["descriptors", "last", "all"] | None,
+        typer.Option(
+            "--features",
+            help="What the baselines read: one vector per track (the default with musicnn), or the "
+            "pooled maps of the last block (the default with hpss-cnn) or of all.",
+        ),
+    ] = None,
     split_seed: Annotated[
         int, typer.Option("--split-seed", min=0, help="Decides which groups are on which side.")
     ] = 0,
@@ -93,6 +107,7 @@ def evaluate(
         methods=_names(methods),
         unseen_genres=_names(unseen),
         study=study,
+        encoder=encoder,
         pooled=features,
         split_seed=split_seed,
         split_file=split_file,

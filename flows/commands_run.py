@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +15,6 @@ from flows.options import (
     CataloguesOption,
     ConfigOption,
     JsonOption,
-    LabelsOption,
     ManifestOption,
     RetryOption,
     SchedulerOption,
@@ -35,8 +34,21 @@ if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
 
 EXIT_WITH_FAILURES = 3
 
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="CSV, Parquet or JSON lines with the columns 'track path', 'label' and optionally "
+        "'group'; without it the first folder below the catalogue is the label. 'none': folders "
+        "are no labels, and a store without a model gets the shipped default one.",
+    ),
+]
 RetrainOption = Annotated[
     bool, typer.Option("--retrain", help="Train a new model although the store has one.")
+]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where models are trained; auto is a GPU where there is one."),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
@@ -47,7 +59,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the subcommands, in the order of the pipeline."""
     app.command()(run)
     app.command()(demo)
-    for command in (scan, plan, extract, train, encode, index):
+    for command in (scan, plan, extract, describe, train, encode, index):
         app.command(rich_help_panel="Stages of a run")(command)
 
 
@@ -72,24 +84,30 @@ def run(
     dry_run: DryRunOption = False,
     retry_failed: RetryOption = False,
     retrain: RetrainOption = False,
+    device: DeviceOption = "auto",
     allow_shrink: ShrinkOption = False,
     workers: WorkersOption = None,
     worker_memory: WorkerMemoryOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Process what is new in a catalogue: scan, extract, train or load, encode, index, publish.
+    """Process what is new in a catalogue: scan, extract, describe, train or load, encode, publish.
 
     Interrupted at any time, the same command goes on where it stopped. Unchanged tracks are never
-    decoded again.
+    decoded again. Folders of the catalogue are labels to train with; a catalogue with fewer than
+    two labels, or with --labels none, is encoded with the shipped default model.
 
-    [bold]Example:[/bold] musichash run --catalogue ~/Music --store ~/music.store
+    [bold]Examples:[/bold]
+    musichash run --catalogue ~/Music --store ~/music.store
+    musichash run --catalogue ~/Music --store ~/music.store --labels none
     """
     from musichash_core.config import load_config
     from tasks.scan import check_catalogues
+    from tasks.train import check_device
 
     settings = load_config(config)
     check_catalogues(catalogue)
+    check_device(device)
     if dry_run:
         _show_plan(
             *(store, catalogue, labels, manifest, settings, retry_failed, retrain), as_json=as_json
@@ -109,6 +127,7 @@ def run(
             retry_failed=retry_failed,
             allow_shrink=allow_shrink,
             retrain=retrain,
+            device=device,
         )
     _conclude(account, as_json=as_json)
 
@@ -286,17 +305,47 @@ def extract(
     raise typer.Exit(EXIT_WITH_FAILURES if summary.n_failed else 0)
 
 
-def train(store: StoreOption, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def describe(
+    store: StoreOption,
+    config: ConfigOption = None,
+    workers: WorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe the tracks that have features: what the default encoder trains on and encodes.
+
+    [bold]Example:[/bold] musichash describe --store ~/music.store
+    """
+    from flows.stages import describe_stage
+
+    cluster = _settings(workers, worker_memory, scheduler)
+    with _night(store, config, cluster, as_json=as_json) as night:
+        summary = describe_stage(night)
+    if as_json:
+        write_json(asdict(summary))
+
+
+def train(
+    store: StoreOption,
+    config: ConfigOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
     """Train a new model generation on the labelled tracks that have features.
+
+    Interrupted at any time, the same command goes on where it stopped.
 
     [bold]Example:[/bold] musichash train --store ~/music.store --config small.toml
     """
     from flows.stages import plan_stage, train_stage
     from tasks.scan import recorded
+    from tasks.train import check_device
 
+    check_device(device)
     with _night(store, config, _settings(None, None, None), as_json=as_json) as night:
         plan_stage(night, recorded(store))
-        summary = train_stage(night, retrain=True)
+        summary = train_stage(night, retrain=True, device=device)
     if as_json:
         write_json(asdict(summary))
 

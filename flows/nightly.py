@@ -5,7 +5,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from prefect import flow, runtime
 from prefect.states import Completed
@@ -17,6 +17,7 @@ from flows.progress import ArtifactReporter, Reporters, current_reporter
 from flows.server_guard import end_server_with_us
 from flows.stages import (
     check_model,
+    describe_task,
     encode_task,
     extract_task,
     index_task,
@@ -28,6 +29,7 @@ from flows.stages import (
 from musichash_core.config import PipelineConfig
 from tasks.ledger import begin_run
 from tasks.resources import check_decoder
+from tasks.train import check_device
 
 
 def _run_name() -> str:
@@ -39,7 +41,7 @@ def _run_name() -> str:
 @flow(
     name="nightly",
     flow_run_name=_run_name,
-    description="Scan, extract, train or load, encode, index and publish a music catalogue.",
+    description="Scan, extract, describe, train or load, encode and publish a music catalogue.",
     persist_result=False,
     log_prints=False,
 )
@@ -53,6 +55,7 @@ def nightly(
     retry_failed: bool = False,
     allow_shrink: bool = False,
     retrain: bool = False,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> dict[str, Any]:
     """Process what is new in a catalogue and publish the result.
 
@@ -64,7 +67,7 @@ def nightly(
         Where features, tables, models and indexes live; created if missing.
     labels : str, optional
         CSV, Parquet or JSON lines with the columns "track path", "label", "group"; without it the
-        first folder below a catalogue root is a track's label.
+        first folder below a catalogue root is a track's label; "none" for no labels at all.
     manifest : str, optional
         CSV, Parquet or JSON lines that names the files to process (columns "path", "id", "label",
         "group", "root"); without it all audio files below the roots are processed.
@@ -78,8 +81,11 @@ def nightly(
         Accept a catalogue that has lost most of its tracks.
     retrain : bool
         Train a new model although the store has one.
+    device : "auto", "cpu" or "cuda"
+        Where models are trained; "auto" is a GPU where there is one.
     """
     end_server_with_us()
+    check_device(device)
     store = str(Path(store).absolute())  # workers may stand in another folder
     reporter = Reporters([current_reporter(), ArtifactReporter()])
     settings = config or PipelineConfig()
@@ -108,7 +114,9 @@ def nightly(
         )
         plan_task(night, catalogue, retry_failed=retry_failed, allow_shrink=allow_shrink)
         extract_task(night)
-        train_task(night, retrain=retrain)
+        if settings.models.encoder == "musicnn":
+            describe_task(night)
+        train_task(night, retrain=retrain, device=device)
         encode_task(night)
         index_task(night)
         report_task(night)

@@ -1,7 +1,8 @@
 """How a run tells where it is: bars on a terminal, artifacts in the Prefect UI, or both.
 
 Stages report to the reporter in force, see `reporting`. Public: `Reporter`, `RichReporter`,
-`ArtifactReporter`, `Reporters`, `reporting`, `current_reporter`, `giving_terminal_back`.
+`ArtifactReporter`, `Reporters`, `reporting`, `current_reporter`, `giving_terminal_back`,
+`describe_epoch`.
 """
 
 import time
@@ -25,6 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 from musichash_core.plain_text import escape_controls
+from musichash_core.training_records import TrainingEvent
 
 ARTIFACT_SECONDS = 5.0
 """Least time between two updates of a stage's artifact."""
@@ -38,6 +40,9 @@ class Reporter:
 
     def advance(self, stage: str, done: int, failed: int = 0) -> None:
         """Report `done` more units, of which `failed` failed."""
+
+    def note(self, stage: str, text: str) -> None:
+        """Show how a stage stands, until the next note."""
 
     def finish(self, stage: str, sentence: str) -> None:
         """End a stage with what it came to."""
@@ -97,13 +102,14 @@ class RichReporter(Reporter):
             TextColumn(unit),
             _RateColumn(),
             TextColumn("[red]{task.fields[failed]}"),
+            TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
         )
-        self._bar = self._progress.add_task(stage, total=total, failed="")
+        self._bar = self._progress.add_task(stage, total=total, failed="", note="")
         _bars.add(self._progress)
         self._progress.start()
 
@@ -113,6 +119,11 @@ class RichReporter(Reporter):
         if self._progress is not None:
             note = f"{self._failed} failed" if self._failed else ""
             self._progress.update(self._bar, advance=done, failed=note)
+
+    def note(self, stage: str, text: str) -> None:
+        """Show how a stage stands, until the next note."""
+        if self._progress is not None:
+            self._progress.update(self._bar, note=escape_controls(text))
 
     def finish(self, stage: str, sentence: str) -> None:
         """End a stage with what it came to."""
@@ -136,7 +147,7 @@ class ArtifactReporter(Reporter):
     def __init__(self) -> None:
         self._artifact: UUID | None = None
         self._done = self._failed = self._total = 0
-        self._unit = ""
+        self._unit = self._note = ""
         self._started = self._updated = 0.0
 
     def start(self, stage: str, total: int, unit: str) -> None:
@@ -145,7 +156,7 @@ class ArtifactReporter(Reporter):
 
         self._update()  # of a part of a stage that ends where the next part begins
         self._done = self._failed = 0
-        self._total, self._unit = total, unit
+        self._total, self._unit, self._note = total, unit, ""
         self._started = self._updated = time.monotonic()
         # The annotation covers the asynchronous form too; this is the synchronous one.
         self._artifact = (
@@ -165,6 +176,10 @@ class ArtifactReporter(Reporter):
         self._failed += failed
         if time.monotonic() - self._updated >= ARTIFACT_SECONDS:
             self._update()
+
+    def note(self, stage: str, text: str) -> None:
+        """Show how a stage stands, from the next update of the artifact on."""
+        self._note = text
 
     def finish(self, stage: str, sentence: str) -> None:
         """End a stage with what it came to."""
@@ -186,7 +201,7 @@ class ArtifactReporter(Reporter):
         left = f"{(self._total - self._done) / rate:.0f} s left" if rate > 0 else "starting"
         return (
             f"{self._done} of {self._total} {self._unit} done, {self._failed} failed, "
-            f"{rate:.1f} per second, {left}"
+            f"{rate:.1f} per second, {left}" + (f"; {self._note}" if self._note else "")
         )
 
 
@@ -212,6 +227,11 @@ class Reporters(Reporter):
         for reporter in self._reporters:
             reporter.advance(stage, done, failed)
 
+    def note(self, stage: str, text: str) -> None:
+        """Show how a stage stands, until the next note."""
+        for reporter in self._reporters:
+            reporter.note(stage, text)
+
     def finish(self, stage: str, sentence: str) -> None:
         """End a stage with what it came to."""
         for reporter in self._reporters:
@@ -221,6 +241,14 @@ class Reporters(Reporter):
         """Tell the operator something."""
         for reporter in self._reporters:
             reporter.say(sentence)
+
+
+def describe_epoch(event: TrainingEvent) -> str:
+    """Put what a finished epoch of a training came to into a few words."""
+    text = f"loss {event.train_loss:.3f}"
+    if event.validation_metric is not None:
+        text += f", {event.metric_name} {event.validation_metric:.3f}"
+    return text
 
 
 _SILENT = Reporter()

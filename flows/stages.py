@@ -1,8 +1,8 @@
 """The stages of a run, in order: each does its part of the work on the workers and reports.
 
 The plain functions serve the command line's subcommands; their Prefect forms, at the end, serve
-the nightly flow. Public: `scan_stage`, `plan_stage`, `extract_stage`, `train_stage`,
-`encode_stage`, `index_stage`, `report_stage`, and the ``..._task`` of each.
+the nightly flow. Public: `scan_stage`, `plan_stage`, `extract_stage`, `describe_stage`,
+`train_stage`, `encode_stage`, `index_stage`, `report_stage`, and the ``..._task`` of each.
 """
 
 import time
@@ -17,11 +17,17 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.night import Night
-from flows.progress import Reporter
-from flows.wording import describe_passed_by, describe_plan, describe_training
+from flows.progress import Reporter, describe_epoch
+from flows.wording import (
+    describe_default_in_use,
+    describe_passed_by,
+    describe_plan,
+    describe_training,
+)
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError
 from musichash_core.records import PartitionSummary, StageSummary, partition_of
+from tasks.describe import describe_partition, partitions_to_describe
 from tasks.encode import encode_partition, partitions_to_encode
 from tasks.extract import extract_partition, quarantine_track
 from tasks.index import publish
@@ -29,27 +35,20 @@ from tasks.plan import Plan, make_plan
 from tasks.report import write_report
 from tasks.scan import Catalogue, Found, look, record, recorded
 from tasks.train import (
+    NoModelError,
     TrainedGeneration,
+    check_can_have_model,
     check_model_reads,
-    current_generation,
     train,
+    uses_default_model,
     was_trained_with,
 )
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MIN_LABELS = 2
-"""Training needs at least two genres to tell apart."""
-
 DIED = "the worker process that extracted it died, each time it was tried"
 """Says nothing of the worker's name or address: the failures table is the same in every run."""
-
-
-class NoModelError(MusicHashError):
-    """There is no model, and nothing to train one with."""
-
-    is_wrong_input = True
 
 
 def scan_stage(
@@ -121,19 +120,15 @@ def check_model(
     Raises
     ------
     NoModelError
-        If the store has no model and the catalogue fewer than two labels to train one with.
+        If the store has no model, the catalogue fewer than two labels to train one with, and the
+        shipped default model does not fit the configuration.
     OtherFeaturesError
         If the store's model reads other features than the configuration makes.
     """
     if not retrain:
         check_model_reads(store, config.feature_fingerprint)
     n_labels = len({row.label for row in catalogue.rows} - {None})
-    if n_labels < MIN_LABELS and current_generation(store) is None:
-        raise NoModelError(
-            f"the store has no model and the catalogue has {n_labels} label(s), so none can "
-            "be trained: put tracks in folders named by genre, give a labels file with --labels, "
-            "or compute features alone with 'musichash extract'"
-        )
+    check_can_have_model(store, n_labels, config)
 
 
 def extract_stage(night: Night) -> StageSummary:
@@ -171,13 +166,42 @@ def _halves(items: Sequence[Any]) -> tuple[Any, Any]:
     return partition_of(items[:middle]), partition_of(items[middle:])
 
 
-def train_stage(night: Night, *, retrain: bool) -> StageSummary:
+def describe_stage(night: Night) -> StageSummary:
+    """Describe on the workers every extracted partition that has no descriptions yet."""
+    _planned(night)
+    fingerprint = night.config.feature_fingerprint
+    todo, n_reused = partitions_to_describe(night.store, fingerprint)
+    with _stage(night, "describe", len(todo), "partitions") as done:
+        queue = deque((night.store, name, fingerprint) for name in todo)
+        for arguments, outcome in _fan_out(night, describe_partition, queue):
+            if isinstance(outcome, KilledWorker):
+                raise MusicHashError(
+                    f"describing partition {arguments[1]} killed its worker repeatedly; give "
+                    "workers more memory with --worker-memory"
+                ) from outcome
+            done.append(outcome)
+            night.reporter.advance("describe", 1)
+    summary = _sum("describe", done, n_reused=n_reused)
+    if not todo:
+        return night.finish(summary, f"nothing to describe, {n_reused} partitions reused")
+    return night.finish(
+        summary,
+        f"{summary.n_done} tracks in {summary.wall_s:.1f} s "
+        f"({summary.cpu_s / max(1, summary.n_done):.2f} CPU seconds per track), "
+        f"{summary.n_bytes / 1e6:.1f} MB, at most {summary.peak_memory_bytes / 1e6:.0f} MB of "
+        "memory per worker",
+    )
+
+
+def train_stage(night: Night, *, retrain: bool, device: str = "auto") -> StageSummary:
     """Train the models if the store has none, or a new generation is asked for."""
     plan = _planned(night)
     if plan.generation is not None and not retrain:
         summary = StageSummary("train", n_reused=1)
         sentence = f"nothing to train, model {plan.generation} is used"
-        if not was_trained_with(night.store, plan.generation, night.config.models):
+        if uses_default_model(night.store, plan.generation):
+            sentence += describe_default_in_use(plan)
+        elif not was_trained_with(night.store, plan.generation, night.config.models):
             sentence += "; the configuration has other model settings: --retrain applies them"
         return night.finish(summary, sentence)
     started, cpu = time.monotonic(), time.process_time()
@@ -185,12 +209,17 @@ def train_stage(night: Night, *, retrain: bool) -> StageSummary:
 
     def on_event(event: Any) -> None:  # noqa: ANN401 - the record's module loads torch
         stage = f"train-{event.stage}"
-        if stage not in bars:
+        if stage in bars:
+            night.reporter.advance(stage, 1)
+        else:
             bars.add(stage)
             night.reporter.start(stage, event.n_epochs, "epochs")
-        night.reporter.advance(stage, 1)
+            night.reporter.advance(stage, event.epoch)  # not 1 where a stopped training goes on
+        night.reporter.note(stage, describe_epoch(event))
 
-    trained: TrainedGeneration = train(night.store, night.config, on_event=on_event)
+    trained: TrainedGeneration = train(
+        night.store, night.config, device=device, on_event=on_event, say=night.reporter.say
+    )
     night.plan = replace(plan, generation=trained.generation)
     summary = StageSummary(
         "train",
@@ -325,6 +354,7 @@ def _as_task(function: Callable[P, R], name: str) -> Task[P, R]:
 scan_task = _as_task(scan_stage, "scan")
 plan_task = _as_task(plan_stage, "plan")
 extract_task = _as_task(extract_stage, "extract")
+describe_task = _as_task(describe_stage, "describe")
 train_task = _as_task(train_stage, "train")
 encode_task = _as_task(encode_stage, "encode")
 index_task = _as_task(index_stage, "index")

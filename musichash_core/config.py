@@ -7,9 +7,9 @@ Public: `PipelineConfig`, `PartitionConfig`, `load_config`, `parse_config`.
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from musichash_core.decode import DecodeConfig
 from musichash_core.errors import ConfigError
@@ -61,9 +61,30 @@ class PipelineConfig(BaseModel):
         description="a scan that finds a smaller share of the published tracks is refused",
     )
 
+    @model_validator(mode="after")
+    def _check_encoder_has_its_input(self) -> Self:
+        if self.models.encoder == "musicnn" and not self.features.tagger_mel:
+            raise ValueError(
+                "models.encoder='musicnn' reads the mel bands that features.tagger_mel=false "
+                "leaves out; set features.tagger_mel=true, or models.encoder='hpss-cnn'"
+            )
+        default = FeatureConfig()
+        for name in ("sr", "hop_length", "n_mels"):
+            value, wanted = getattr(self.features, name), getattr(default, name)
+            if self.models.encoder == "musicnn" and value != wanted:
+                raise ValueError(
+                    f"models.encoder='musicnn' reads features of {name}={wanted}, and features."
+                    f"{name}={value}; leave it out, or set models.encoder='hpss-cnn'"
+                )
+        return self
+
     @property
     def feature_fingerprint(self) -> str:
-        """Identity of the feature settings, 12 hex digits."""
+        """Identity of the feature settings, 12 hex digits.
+
+        That of the defaults changed when `FeatureConfig.tagger_mel` became one of them; with it
+        off, it is what it was.
+        """
         return fingerprint_of("features", FEATURE_FORMAT, self.features)
 
 
@@ -111,7 +132,9 @@ def _sentence(entry: Any) -> str:  # noqa: ANN401 - pydantic's error dictionarie
         nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         return f"unknown key {key!r}; {hint}known here are {', '.join(known)}"
-    message = entry["msg"].removeprefix("Value error, ")
+    message: str = entry["msg"].removeprefix("Value error, ")
+    if not location:  # a check of several keys, which the message names
+        return message
     return f"{key} = {entry['input']!r}: {message[:1].lower()}{message[1:]}"
 
 

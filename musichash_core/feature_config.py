@@ -35,10 +35,12 @@ class FeatureConfig(BaseModel):
     margin: float = Field(
         default=1.0, ge=1, le=100, description="how much one part must exceed the other"
     )
-    # Left out of the dump while it is off, so that the fingerprint of stores without it stays.
+    # Left out of the dump where it is off: stores made before it was the default, or before it was
+    # known, keep their fingerprint under ``tagger_mel = false``.
     tagger_mel: bool = Field(
-        default=False,
-        description="also keep the mel bands that the musicnn networks read",
+        default=True,
+        description="also keep the mel bands that the musicnn networks read; models.encoder = "
+        "'musicnn' needs them",
         exclude_if=operator.not_,
     )
 

@@ -23,6 +23,9 @@ MIN_SCALE = 1e-3
 class GenreCNN(nn.Module):
     """Convolution blocks (conv, batch norm, ReLU, pool), mean and maximum over each map, linear.
 
+    With ``fusion="towers"`` each channel has blocks of its own, as many maps in each, and the
+    linear layer is the first to see them together.
+
     Parameters
     ----------
     config : GenreCNNConfig
@@ -42,13 +45,19 @@ class GenreCNN(nn.Module):
                 f"n_channels={n_channels}, n_mels={n_mels}, n_genres={n_genres}: each must be at "
                 f"least 1, and n_mels must allow {len(config.widths)} halvings"
             )
+        n_towers = n_channels if config.fusion == "towers" else 1
+        if any(width % n_towers for width in config.widths):
+            raise ParameterError(
+                f"widths={config.widths} cannot be divided between {n_towers} towers; want "
+                f"multiples of {n_towers}, or fusion='early'"
+            )
         self.n_channels = n_channels
         self.n_mels = n_mels
         self.register_buffer("input_mean", torch.zeros(n_channels, n_mels))
         self.register_buffer("input_scale", torch.ones(n_channels, n_mels))
         sizes = (n_channels, *config.widths)
         self.conv_blocks = nn.ModuleList(
-            _conv_block(n_in, n_out, config) for n_in, n_out in pairwise(sizes)
+            _conv_block(n_in, n_out, n_towers, config) for n_in, n_out in pairwise(sizes)
         )
         self.dropout = nn.Dropout(config.dropout)
         self.genre_head = nn.Linear(2 * config.widths[-1], n_genres)
@@ -114,10 +123,14 @@ class GenreCNN(nn.Module):
         return self.classify(self.feature_maps(x_BCMT)[-1])
 
 
-def _conv_block(n_in: int, n_out: int, config: GenreCNNConfig) -> nn.Sequential:
-    """Build conv, batch norm, ReLU and 2 x 2 pooling; the norm makes a bias useless."""
+def _conv_block(n_in: int, n_out: int, n_towers: int, config: GenreCNNConfig) -> nn.Sequential:
+    """Build conv, batch norm, ReLU and 2 x 2 pooling; the norm makes a bias useless.
+
+    Towers are groups of the convolution: maps of one are never mixed with those of another.
+    """
     pool = nn.MaxPool2d(2) if config.pooling == "max" else nn.AvgPool2d(2)
-    conv = nn.Conv2d(n_in, n_out, config.kernel_size, padding=config.kernel_size // 2, bias=False)
+    side = config.kernel_size
+    conv = nn.Conv2d(n_in, n_out, side, padding=side // 2, groups=n_towers, bias=False)
     # Maps side by side in memory, not in planes: on a CPU 2.5 times faster, 1.5 times in training.
     conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=torch.channels_last))
     return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True), pool)

@@ -1,10 +1,12 @@
 """Stage 2 of training: the hashing network on the frozen genre network (METHOD 4.7).
 
-Public: `train_crnn_hash`, `select_training_maps`.
+Public: `train_crnn_hash`, `select_training_maps`; for pyramids that were made before,
+`PyramidTraining` and `train_on_pyramids`.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from musichash_core.map_selection import (
 from musichash_core.model_config import ModelConfig
 from musichash_core.pyramid_cache import (
     EvenSegments,
+    FrozenEncoder,
     TrainingCrops,
     cache_even_segments,
     cache_training_crops,
@@ -42,6 +45,32 @@ from musichash_core.validation_map import choose_database, score_codes, score_ha
 
 SCORING_BATCH = 256
 """Segments per call of the hashing network when it is validated."""
+
+
+@dataclass(frozen=True, slots=True)
+class PyramidTraining:
+    """What a hashing network is trained on, once nothing more is asked of the frozen encoder.
+
+    Attributes
+    ----------
+    data : TrainingData
+    config : ModelConfig
+    crops : TrainingCrops
+    validation : EvenSegments or None
+        Of the tracks that are searched in validation; None without validation tracks.
+    rng : numpy.random.Generator
+        Draws the batches.
+    kept_tensors, kept_facts : mapping
+        Handed on with each state, see `musichash_core.epoch_loop.EpochSteps`.
+    """
+
+    data: TrainingData
+    config: ModelConfig
+    crops: TrainingCrops
+    validation: EvenSegments | None
+    rng: np.random.Generator
+    kept_tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    kept_facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_crnn_hash(
@@ -67,7 +96,6 @@ def train_crnn_hash(
         The loss is not a number.
     """
     rng = np.random.default_rng([config.training.seed, 2])
-    device = genre_cnn.input_mean.device
     genre_cnn.eval()
     model = _new_network(data, genre_cnn, config)
     crops = cache_training_crops(model, genre_cnn, data, config, rng)
@@ -75,16 +103,44 @@ def train_crnn_hash(
     if len(data.split.validation):
         positions, _ = choose_database(data)
         validation = cache_even_segments(model, genre_cnn, data, positions, config)
+    training = PyramidTraining(
+        data,
+        config,
+        crops,
+        validation,
+        rng,
+        kept_tensors=with_prefix("genre_cnn", genre_cnn.state_dict()),
+        kept_facts={"genre_stage": asdict(genre_stage)},
+    )
+    return model, train_on_pyramids(model, training, session)
+
+
+def train_on_pyramids(
+    model: CRNNHash, training: PyramidTraining, session: TrainingSession
+) -> StageSummary:
+    """Train a hashing network in place; keep the epoch with the best validation score.
+
+    Parameters
+    ----------
+    model : CRNNHash
+        With its maps selected and its centres set, on the device to train on.
+
+    Raises
+    ------
+    TrainingError
+        The loss is not a number.
+    """
+    data, config, rng = training.data, training.config, training.rng
     targets = torch.from_numpy(data.targets).float()
-    stage = config.training.hash_stage
+    device, stage = model.selected.device, config.training.hash_stage
 
     def train_epoch(optimiser: torch.optim.Optimizer, epoch: int) -> float:
         model.train()
         losses: list[float] = []
-        for rows, tracks in _batches(data, crops, stage, rng):
+        for rows, tracks in _batches(data, training.crops, stage, rng):
             with mixed_precision(device, is_wanted=config.training.mixed_precision):
                 output = HashOutput(
-                    *(part.float() for part in model(crops.cache.read(rows, device)))
+                    *(part.float() for part in model(training.crops.cache.read(rows, device)))
                 )
             loss = hash_loss(
                 output.genre_logits,
@@ -103,17 +159,17 @@ def train_crnn_hash(
 
     def validate() -> tuple[float, ...]:
         tells_tracks_apart = config.loss.instance_weight > 0
-        return _validate(model, validation, data, tells_tracks_apart=tells_tracks_apart)
+        return _validate(model, training.validation, data, tells_tracks_apart=tells_tracks_apart)
 
     steps = EpochSteps(
         train_epoch,
         validate,
         metric_name=METRIC_NAMES["hash", data.label_kind],
         rng=rng,
-        kept_tensors=with_prefix("genre_cnn", genre_cnn.state_dict()),
-        kept_facts={"genre_stage": asdict(genre_stage)},
+        kept_tensors=dict(training.kept_tensors),
+        kept_facts=dict(training.kept_facts),
     )
-    return model, run_epochs(model, "hash", stage, steps, session)
+    return run_epochs(model, "hash", stage, steps, session)
 
 
 def _new_network(data: TrainingData, genre_cnn: GenreCNN, config: ModelConfig) -> CRNNHash:
@@ -129,7 +185,7 @@ def _new_network(data: TrainingData, genre_cnn: GenreCNN, config: ModelConfig) -
 
 
 def select_training_maps(
-    model: CRNNHash, genre_cnn: GenreCNN, data: TrainingData, config: ModelConfig
+    model: CRNNHash, genre_cnn: FrozenEncoder, data: TrainingData, config: ModelConfig
 ) -> Tensor:
     """Select each block's maps on evenly spaced segments of training tracks.
 

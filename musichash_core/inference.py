@@ -52,16 +52,20 @@ class EncodedTrack:
     hash_logits : (n_bits,) float32
         Mean over segments of ``u``; signs are the track's code.
     n_segments : int
+    n_genres : int, optional
+        How many of the probabilities are those of genres, the first ones; the others are of tags
+        such as "female vocalists". All by default.
     """
 
     probabilities: NDArray[np.float32]
     hash_logits: NDArray[np.float32]
     n_segments: int
+    n_genres: int | None = None
 
     @property
     def genre(self) -> int:
         """Position of the most probable genre; the first of equals."""
-        return int(self.probabilities.argmax())
+        return int(self.probabilities[: self.n_genres].argmax())
 
 
 def encode_track(models: MusicModels, track: TrackFrames) -> EncodedTrack:

@@ -2,10 +2,14 @@
 
 The encoder does not change while the hashing network learns, so each segment goes through it once.
 Pyramids are kept in memory as float16; `HashStageConfig.max_cached` bounds how many.
+
+Public: `FrozenEncoder`, `PyramidSource`, `PyramidCache`, `TrainingCrops`, `cache_training_crops`,
+`EvenSegments`, `cache_even_segments`, `cache_tracks`, `feature_maps_of`, `pyramid_of`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,13 +18,37 @@ from torch import Tensor
 
 from musichash_core.augmentation import random_segments
 from musichash_core.crnn_hash import CRNNHash, Pyramid
-from musichash_core.genre_cnn import GenreCNN
 from musichash_core.model_config import ModelConfig
-from musichash_core.segments import cut_segments, segment_starts
+from musichash_core.segments import SegmentConfig, TrackFrames, cut_segments, segment_starts
 from musichash_core.training_data import TrainingData
 
 ENCODER_BATCH = 32
 """Segments per encoder call; bounds the memory of its maps."""
+
+
+class FrozenEncoder(Protocol):
+    """What is read of an encoder, be it `musichash_core.genre_cnn.GenreCNN` or another.
+
+    Attributes
+    ----------
+    input_mean : Tensor
+        On the encoder's device.
+    """
+
+    input_mean: Tensor
+
+    def feature_maps(self, segments: Tensor, /) -> list[Tensor]:
+        """Compute the maps of segments, ``(n_segments, n_channels, n_mels, n_frames)``."""
+
+
+class PyramidSource(Protocol):
+    """Pyramids of many segments, by row."""
+
+    def __len__(self) -> int:
+        """Give the number of segments."""
+
+    def read(self, rows: NDArray[np.int64], device: torch.device) -> Pyramid:
+        """Give some segments' pyramids as float32 on a device."""
 
 
 class PyramidCache:
@@ -68,18 +96,18 @@ class TrainingCrops:
         In ``data.tracks``: all training tracks, or a random part that memory has room for.
     n_crops : int
         Per track.
-    cache : PyramidCache
+    cache : PyramidSource
         Row ``i * n_crops + j`` is crop j of the track at ``positions[i]``.
     """
 
     positions: NDArray[np.int64]
     n_crops: int
-    cache: PyramidCache
+    cache: PyramidSource
 
 
 def cache_training_crops(
     model: CRNNHash,
-    genre_cnn: GenreCNN,
+    genre_cnn: FrozenEncoder,
     data: TrainingData,
     config: ModelConfig,
     rng: np.random.Generator,
@@ -114,18 +142,18 @@ class EvenSegments:
         In ``data.tracks``.
     lengths : tuple of int
         Segments of each track.
-    cache : PyramidCache
+    cache : PyramidSource
         Track by track.
     """
 
     positions: NDArray[np.int64]
     lengths: tuple[int, ...]
-    cache: PyramidCache
+    cache: PyramidSource
 
 
 def cache_even_segments(
     model: CRNNHash,
-    genre_cnn: GenreCNN,
+    genre_cnn: FrozenEncoder,
     data: TrainingData,
     positions: NDArray[np.int64],
     config: ModelConfig,
@@ -142,22 +170,39 @@ def cache_even_segments(
     if len(positions) > room:
         positions = positions[np.linspace(0, len(positions) - 1, room).astype(np.int64)]
     segments = config.segments.model_copy(update={"max_per_track": stage.validation_segments})
-    starts = [segment_starts(len(data.tracks[i].frames), segments) for i in positions]
+    return cache_tracks(model, genre_cnn, data.tracks, positions, segments)
+
+
+def cache_tracks(
+    model: CRNNHash,
+    genre_cnn: FrozenEncoder,
+    tracks: Sequence[TrackFrames],
+    positions: NDArray[np.int64],
+    segments: SegmentConfig,
+) -> EvenSegments:
+    """Compute the pyramids of all the segments that describe some tracks.
+
+    Parameters
+    ----------
+    positions : (n_tracks,) int64
+        In `tracks`; at least one.
+    """
+    starts = [segment_starts(len(tracks[i].frames), segments) for i in positions]
     lengths = tuple(len(one) for one in starts)
     parts = (
-        pyramid_of(model, genre_cnn, cut_segments(data.tracks[i], one, segments))
+        pyramid_of(model, genre_cnn, cut_segments(tracks[i], one, segments))
         for i, one in zip(positions, starts, strict=True)
     )
     return EvenSegments(positions, lengths, PyramidCache(parts, sum(lengths)))
 
 
 @torch.inference_mode()
-def feature_maps_of(genre_cnn: GenreCNN, segments: NDArray[np.float32]) -> list[Tensor]:
+def feature_maps_of(genre_cnn: FrozenEncoder, segments: NDArray[np.float32]) -> list[Tensor]:
     """Run the frozen encoder, on its device, over ``(n, n_channels, n_mels, n_frames)``."""
     return genre_cnn.feature_maps(torch.from_numpy(segments).to(genre_cnn.input_mean.device))
 
 
 @torch.inference_mode()
-def pyramid_of(model: CRNNHash, genre_cnn: GenreCNN, segments: NDArray[np.float32]) -> Pyramid:
+def pyramid_of(model: CRNNHash, genre_cnn: FrozenEncoder, segments: NDArray[np.float32]) -> Pyramid:
     """Compute the pyramids of a batch of segments, on the encoder's device."""
     return model.pyramid(feature_maps_of(genre_cnn, segments))

@@ -2,10 +2,10 @@
 
 A track should find the tracks that share its genre or one of its tags.
 
-Public: `choose_database`, `score_codes`, `score_halves`, `score_tags`.
+Public: `DividedLabels`, `choose_database`, `score_codes`, `score_halves`, `score_tags`.
 """
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,26 @@ from musichash_core.metrics import (
     average_precisions,
     mean_average_precision,
 )
-from musichash_core.training_data import TrainingData
+from musichash_core.splits import Split
 
 MapDatabase = Literal["validation", "all"]
+
+
+class DividedLabels(Protocol):
+    """What is known of the tracks, such as `musichash_core.training_data.TrainingData`."""
+
+    @property
+    def targets(self) -> NDArray[np.bool_]:
+        """The genre, or the tags, of each track, ``(n_tracks, n_genres)``."""
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """The group of each track."""
+
+    @property
+    def split(self) -> Split:
+        """Positions of the training and the validation tracks."""
+
 
 MIN_ANSWERABLE = 0.5
 """Share of validation tracks that must have something to find among the validation tracks."""
@@ -27,7 +44,7 @@ QUERIES_PER_BLOCK = 64
 """Bounds the memory of the distance matrix."""
 
 
-def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]:
+def choose_database(data: DividedLabels) -> tuple[NDArray[np.int64], MapDatabase]:
     """Choose the tracks that validation tracks are searched in.
 
     The validation tracks themselves, so that no training track flatters the score, if at least
@@ -36,7 +53,7 @@ def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]
     Returns
     -------
     positions : (n_items,) int64
-        In ``data.tracks``.
+        Rows of ``data.targets``.
     name : "validation" or "all"
     """
     queries = data.split.validation
@@ -47,11 +64,11 @@ def choose_database(data: TrainingData) -> tuple[NDArray[np.int64], MapDatabase]
     n_answerable = int((targets & is_shared).any(axis=1).sum())
     if len(queries) and n_answerable >= MIN_ANSWERABLE * len(queries):
         return queries, "validation"
-    return np.arange(len(data.tracks), dtype=np.int64), "all"
+    return np.arange(len(data.targets), dtype=np.int64), "all"
 
 
 def score_codes(
-    codes: NDArray[np.uint8], positions: NDArray[np.int64], data: TrainingData
+    codes: NDArray[np.uint8], positions: NDArray[np.int64], data: DividedLabels
 ) -> float | None:
     """Compute the tie-aware mAP of the validation tracks, by Hamming distance, other groups only.
 
@@ -114,7 +131,7 @@ def score_tags(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> floa
 
 
 def _masks(
-    data: TrainingData, queries: NDArray[np.int64], items: NDArray[np.int64]
+    data: DividedLabels, queries: NDArray[np.int64], items: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Say what each query should find (a shared label), and what it must not (its own group)."""
     n_shared = data.targets[queries].astype(np.float32) @ data.targets[items].T.astype(np.float32)

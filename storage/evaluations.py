@@ -9,14 +9,20 @@ Public: `EvaluationFolder`, `OwnCacheLayout`, `read_published_sides`, `RETRIEVAL
 `COMPARISONS`, `EVALUATION_FORMAT`.
 """
 
+import io
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from musichash_core.musicnn.log_mel import N_MELS
+from musichash_core.segments import TrackFrames
 from storage.atomic import (
     LEFTOVER_PREFIX,
     make_folder,
@@ -26,13 +32,18 @@ from storage.atomic import (
     write_json,
 )
 from storage.errors import ArtefactMissingError, ManifestError, StoreError
+from storage.feature_store import FeaturePartition
 from storage.layout import StoreLayout
 from storage.row_columns import Column, RowFile
 from storage.row_files import read_rows
 from storage.tables import write_rows
 
-EVALUATION_FORMAT = 1
+EVALUATION_FORMAT = 2
 """Version of rows and tables; part of the fingerprint."""
+
+
+MAX_TAGGER_FRAMES = 11_888
+"""As long as `storage.training_cache.MAX_TRACK_FRAMES` frames are: 190 s."""
 
 
 def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -86,6 +97,7 @@ RECOGNITION = pa.schema(
         _field("n_tracks", pa.int64(), "held-out tracks of seen genres: database and queries"),
         _score("accuracy", "share of tracks given their own genre"),
         _score("macro_recall", "every genre weighs the same"),
+        _score("macro_recall_without_classical", "the same without the genre classical, if any"),
         _score("macro_f1", "every genre weighs the same"),
         _score("chance", "share of the most frequent genre"),
     ]
@@ -187,6 +199,57 @@ class EvaluationFolder:
         name = f"{LEFTOVER_PREFIX}frames-{secrets.token_hex(4)}.u8"
         return OwnCacheLayout(layout.root, self.root / name)
 
+    @contextmanager
+    def tagger_tracks(
+        self,
+        layout: StoreLayout,
+        feature_fingerprint: str,
+        wanted: Mapping[str, Sequence[str]],
+    ) -> Iterator[dict[str, TrackFrames]]:
+        """Give some tracks' tagger frames by track id, as memory maps, for as long as needed.
+
+        They are tracks of one channel, for `musichash_core.pretrained_encoder`, at the level they
+        came with.
+
+        Of long tracks it is the middle, as `storage.training_cache.training_tracks` gives it.
+
+        Parameters
+        ----------
+        wanted : mapping
+            Partition id -> the ids of its tracks to give.
+
+        Raises
+        ------
+        ArtefactMissingError
+            The store holds none.
+        """
+        path = self.root / f"{LEFTOVER_PREFIX}tagger-{secrets.token_hex(4)}.u8"
+        places: dict[str, tuple[int, int]] = {}
+        offset = 0
+        try:
+            with path.open("wb") as file:
+                for partition_id in sorted(wanted):
+                    folder = layout.feature_partition_path(feature_fingerprint, partition_id)
+                    ids = set(wanted[partition_id])
+                    for stored, source in FeaturePartition(folder).tagger_frames():
+                        if stored.track_id not in ids:
+                            continue
+                        start = max(0, (len(source) - MAX_TAGGER_FRAMES) // 2)
+                        frames = np.ascontiguousarray(source[start : start + MAX_TAGGER_FRAMES])
+                        file.write(frames.data)
+                        places[stored.track_id] = offset, len(frames)
+                        offset += frames.nbytes
+            everything = np.memmap(path, dtype=np.uint8, mode="r") if offset else np.empty(0, "u1")
+            shape = (-1, 1, N_MELS)
+            yield {
+                track_id: TrackFrames(
+                    track_id, everything[at : at + n_frames * N_MELS].reshape(shape), peak=1.0
+                )
+                for track_id, (at, n_frames) in places.items()
+            }
+        finally:
+            path.unlink(missing_ok=True)
+
     def finished_row(self, name: str) -> dict[str, Any] | None:
         """Read a unit of work that is done; None when it is still to do."""
         try:
@@ -202,6 +265,22 @@ class EvaluationFolder:
         """Keep a finished unit of work."""
         try:
             write_json(self._row_path(name), content)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def vectors(self) -> NDArray[np.float32] | None:
+        """Read what `keep_vectors` kept; None when there is nothing, or it is damaged."""
+        try:
+            return np.load(self._vectors_path, allow_pickle=False)  # type: ignore[no-any-return]
+        except (FileNotFoundError, ValueError, EOFError):
+            return None
+
+    def keep_vectors(self, vectors: NDArray[np.float32]) -> None:
+        """Keep the descriptors of the tracks, whose rows are in the order of the tracks."""
+        content = io.BytesIO()
+        np.save(content, vectors, allow_pickle=False)
+        try:
+            write_file(self._vectors_path, content.getvalue())
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -254,6 +333,10 @@ class EvaluationFolder:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise self._cannot_write(error) from error
+
+    @property
+    def _vectors_path(self) -> Path:
+        return self.root / "rows" / self.fingerprint / "descriptors.npy"
 
     def _row_path(self, name: str) -> Path:
         return self.root / "rows" / self.fingerprint / f"{name}.json"

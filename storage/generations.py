@@ -1,16 +1,21 @@
 """Which model generations a store has, and which one it uses; knows nothing of their weights.
 
-Public: `read_model_card`, `selected_generation`, `select_generation`.
+Public: `read_model_card`, `model_settings`, `selected_generation`, `select_generation`.
 """
 
+import json
 from typing import Any
 
+from musichash_core.model_config import EncoderName, ModelConfig
 from storage.atomic import read_json, write_json
 from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
 from storage.layout import StoreLayout
 
 MODEL_FORMAT = 1
 CARD_NAME = "model.json"
+
+FIRST_ENCODER: EncoderName = "hpss-cnn"
+"""Of generations whose card names none: there was no other when they were trained."""
 
 
 def read_model_card(layout: StoreLayout, generation: str) -> dict[str, Any]:
@@ -28,6 +33,17 @@ def read_model_card(layout: StoreLayout, generation: str) -> dict[str, Any]:
             f"{path} has format {card.get('format')}, this version reads {MODEL_FORMAT}"
         )
     return card
+
+
+def model_settings(card: dict[str, Any]) -> ModelConfig:
+    """Give the settings that a generation was trained with.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If they are those of a version that knew other settings.
+    """
+    return ModelConfig.model_validate_json(json.dumps({"encoder": FIRST_ENCODER} | card["config"]))
 
 
 def selected_generation(layout: StoreLayout) -> str | None:

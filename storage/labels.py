@@ -3,7 +3,7 @@
 A labels file has the columns ``track path`` (or ``path``; below a catalogue root), ``label`` and,
 if known, ``group`` (artist: the unit that never straddles a training split).
 
-Public: `labels_from_folders`, `labels_from_file`, `read_labels`.
+Public: `labels_from_folders`, `labels_from_file`, `read_labels`, `NO_LABELS`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -17,6 +17,10 @@ from storage.row_columns import Column, RowFile
 from storage.row_files import read_rows
 
 PATH_COLUMN = "track path"
+
+NO_LABELS = "none"
+"""Given in place of a labels file where folders say nothing of genres either. No labels file can be
+called so: its suffix says how to read it."""
 
 LABELS_FILE = RowFile(
     kind="labels file",
@@ -60,7 +64,7 @@ def labels_from_file(
     Parameters
     ----------
     path : Path
-        The labels file.
+        The labels file; `NO_LABELS` in its place means that no track has a label.
     files, failures : sequences
         What a scan found, and what it could not read: a label may name that too.
     is_part : bool
@@ -72,6 +76,8 @@ def labels_from_file(
         If the file cannot be read, lacks a column, repeats a track, or names tracks that the
         catalogue does not have.
     """
+    if path == Path(NO_LABELS):
+        return [CatalogueRow(file) for file in files]
     labels = read_labels(path)
     rows = [
         CatalogueRow(file, label.label, label.group)

@@ -81,6 +81,18 @@ class StoreLayout:
         """One partition: features, facts, failures, receipt."""
         return self.features_root(feature_fingerprint) / partition_id
 
+    def descriptions_root(self, feature_fingerprint: str, description_fingerprint: str) -> Path:
+        """Folder of the descriptions made in one way of the features of one configuration."""
+        name = f"{feature_fingerprint}-{description_fingerprint}"
+        return self.root / "descriptions" / name
+
+    def description_partition_path(
+        self, feature_fingerprint: str, description_fingerprint: str, partition_id: str
+    ) -> Path:
+        """Descriptions of the tracks of one partition, with their receipt."""
+        root = self.descriptions_root(feature_fingerprint, description_fingerprint)
+        return root / partition_id
+
     def encoded_root(self, generation: str) -> Path:
         """Folder of the predictions and codes made with one model generation."""
         return self.root / "encoded" / generation

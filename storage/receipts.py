@@ -24,7 +24,7 @@ class Receipt:
     Attributes
     ----------
     kind : str
-        ``features``, ``encoded`` or ``model``.
+        ``features``, ``descriptions``, ``encoded`` or ``model``.
     partition_id : str
         The partition.
     fingerprint : str

@@ -1,6 +1,7 @@
 """One Arrow schema per table, with the unit and meaning of each column in its field metadata.
 
-Public: `TRACKS`, `PREDICTIONS`, `codes_schema`, `FAILURES`, `RUNS`, `CATALOGUE`, `TRACK_FACTS`.
+Public: `TRACKS`, `PREDICTIONS`, `codes_schema`, `descriptions_schema`, `FAILURES`, `RUNS`,
+`CATALOGUE`, `TRACK_FACTS`.
 """
 
 import pyarrow as pa
@@ -101,6 +102,27 @@ def codes_schema(n_bits: int) -> pa.Schema:
             ),
             _field("n_segments", pa.int32(), "segments that were averaged"),
             _field("generation", pa.string(), "model generation"),
+        ]
+    )
+
+
+def descriptions_schema(n_descriptors: int, n_tags: int) -> pa.Schema:
+    """Give the schema of a partition's descriptions; one row per track and part of it."""
+    return pa.schema(
+        [
+            _TRACK_ID,
+            _field("part", pa.int8(), "0 = the whole track, 1 = its first half, 2 = its second"),
+            _field(
+                "vector",
+                pa.list_(pa.float32(), n_descriptors),
+                "what the descriptor models read; not standardised",
+            ),
+            _field(
+                "tag_probabilities",
+                pa.list_(pa.float32(), n_tags),
+                "mean over patches of what the tagging network says of each of its tags",
+            ),
+            _field("n_patches", pa.int32(), "patches that were looked at"),
         ]
     )
 

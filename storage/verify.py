@@ -1,5 +1,7 @@
 """Re-read everything a snapshot lists and compare it, byte for byte, with what was promised.
 
+So are the descriptions that its model reads, which the receipts beside them promise.
+
 Public: `verify_snapshot`, `Finding`.
 """
 
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from storage.atomic import LEFTOVER_PREFIX, FileDigest, digest_file
 from storage.errors import StoreError
+from storage.generations import read_model_card
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.receipts import read_receipt
 from storage.snapshots import Snapshot, content_digest
@@ -49,10 +52,11 @@ def verify_snapshot(
         What was read.
     """
     findings = _unnamed_files(layout, snapshot)
+    found, n_files, n_bytes = _check_descriptions(layout, snapshot)
+    findings += found
     if content_digest(snapshot) != snapshot.digest:
         path = layout.relative(layout.snapshot_path(snapshot.number))
         findings.append(Finding(path, "the manifest does not match its own digest"))
-    n_files = n_bytes = 0
     for count, entry in enumerate(snapshot.files, start=1):
         found, files, size = _check_entry(layout, entry)
         findings += found
@@ -79,6 +83,56 @@ def _unnamed_files(layout: StoreLayout, snapshot: Snapshot) -> list[Finding]:
         if path not in listed and not re.fullmatch(_EXPECTED_NAME, path.name)
     ]
     return [Finding(layout.relative(path), "extra") for path in extra]
+
+
+def _check_descriptions(layout: StoreLayout, snapshot: Snapshot) -> tuple[list[Finding], int, int]:
+    """Check the descriptions of a snapshot's feature partitions, if its model reads any.
+
+    The manifest does not list them: what it lists was made from them, and they can be made anew.
+    """
+    try:
+        description = read_model_card(layout, snapshot.generation).get("description_fingerprint")
+    except StoreError:  # which is a finding of its own
+        return [], 0, 0
+    if description is None:
+        return [], 0, 0
+    findings, n_files, n_bytes = [], 0, 0
+    features_root = layout.features_root(snapshot.feature_fingerprint)
+    for entry in snapshot.files:
+        folder = (layout.root / entry.path).parent
+        if folder.parent != features_root:
+            continue
+        path = (
+            layout.description_partition_path(
+                snapshot.feature_fingerprint, description, folder.name
+            )
+            / RECEIPT_NAME
+        )
+        found, files, size = _check_description(layout, path, folder)
+        findings += found
+        n_files += files
+        n_bytes += size
+    return findings, n_files, n_bytes
+
+
+def _check_description(
+    layout: StoreLayout, path: Path, features: Path
+) -> tuple[list[Finding], int, int]:
+    """Check a receipt of descriptions against its place and its features, then what it lists."""
+    shown = layout.relative(path)
+    try:
+        entry = digest_file(path, layout.root)
+        receipt = read_receipt(path.parent)
+        n_tracks = read_receipt(features).n_done
+    except FileNotFoundError:
+        return [Finding(shown, "missing")], 0, 0
+    except (OSError, StoreError) as error:
+        return [Finding(shown, str(error))], 1, 0
+    place = ("descriptions", path.parent.name, path.parent.parent.name, n_tracks, 0)
+    said = (receipt.kind, receipt.partition_id, receipt.fingerprint, receipt.n_done)
+    if (*said, receipt.n_failed) != place:
+        return [Finding(shown, "changed")], 1, entry.size
+    return _check_entry(layout, entry)
 
 
 def _check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding], int, int]:

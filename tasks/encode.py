@@ -1,17 +1,28 @@
-"""Stage 5, encode: genre predictions and hash codes of the tracks of a partition.
+"""Stage 6, encode: genre predictions and hash codes of the tracks of a partition.
 
 Public: `encode_partition`, `partitions_to_encode`.
 """
 
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from musichash_core.descriptors import N_DESCRIPTORS, TrackDescription, description_fingerprint
+from musichash_core.musicnn.tags import MSD_TAGS
 from musichash_core.process_memory import peak_memory_bytes
 from musichash_core.records import PartitionSummary
+from storage.description_store import read_descriptions
 from storage.encoded_store import write_encoded
-from storage.feature_store import FeaturePartition
+from storage.errors import DamagedArtefactError
+from storage.feature_store import FeaturePartition, StoredTrack
+from storage.layout import StoreLayout
 from storage.receipts import finished_partitions
 from storage.store import open_store
 from tasks.resources import loaded_models
+
+if TYPE_CHECKING:  # importing them loads torch, which most stages do not need
+    from musichash_core.descriptor_models import DescriptorModels
+    from musichash_core.inference import EncodedTrack
 
 
 def partitions_to_encode(
@@ -31,17 +42,30 @@ def encode_partition(
     """Compute and store the predictions and codes of one feature partition.
 
     Each track is computed by itself, so that its row never depends on its neighbours.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If the generation reads descriptions, and the partition is not described yet.
     """
-    from musichash_core.inference import encode_track
+    from musichash_core.inference import MusicModels, encode_track
 
     started = time.process_time()
     layout = open_store(store)
     models = loaded_models(store, generation, feature_fingerprint)
     partition = FeaturePartition(layout.feature_partition_path(feature_fingerprint, partition_id))
+    results: Iterator[tuple[StoredTrack, EncodedTrack]]
+    if isinstance(models, MusicModels):
+        networks = models
+        results = (
+            (stored, encode_track(networks, track)) for stored, track in partition.track_frames()
+        )
+    else:
+        results = _encoded_descriptions(layout, partition, feature_fingerprint, models)
     encoded = []
     audio_s = 0.0
-    for stored, track in partition.track_frames():
-        encoded.append((stored.track_id, encode_track(models, track)))
+    for stored, result in results:
+        encoded.append((stored.track_id, result))
         audio_s += stored.duration_s
     folder = layout.encoded_partition_path(generation, partition_id)
     write_encoded(
@@ -59,3 +83,31 @@ def encode_partition(
         n_bytes=sum(path.stat().st_size for path in folder.iterdir()),
         peak_memory_bytes=peak_memory_bytes(),
     )
+
+
+def _encoded_descriptions(
+    layout: StoreLayout,
+    partition: FeaturePartition,
+    feature_fingerprint: str,
+    models: "DescriptorModels",
+) -> "Iterator[tuple[StoredTrack, EncodedTrack]]":
+    """Encode each track of a partition from its stored description, that of the whole track."""
+    from musichash_core.descriptor_models import encode_description
+
+    folder = layout.description_partition_path(
+        feature_fingerprint, description_fingerprint(), partition.folder.name
+    )
+    described = read_descriptions(folder, n_descriptors=N_DESCRIPTORS, n_tags=len(MSD_TAGS))
+    tracks = partition.tracks()
+    if tuple(stored.track_id for stored in tracks) != described.track_ids:
+        raise DamagedArtefactError(
+            f"{folder} does not describe the tracks of {partition.folder}; remove it and run "
+            "'musichash describe'"
+        )
+    for number, stored in enumerate(tracks):
+        whole = TrackDescription(
+            vector=described.vectors[number, 0],
+            tag_probabilities=described.tag_probabilities[number, 0],
+            n_patches=int(described.n_patches[number, 0]),
+        )
+        yield stored, encode_description(models, whole)

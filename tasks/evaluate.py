@@ -4,24 +4,29 @@ Reads a store and writes a folder of its own; the store's models and snapshots a
 Public: `evaluate`, `EvaluationRequest`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from musichash_core.config import PipelineConfig
-from musichash_core.errors import ParameterError
+from musichash_core.descriptors import description_fingerprint
+from musichash_core.errors import ParameterError, TrainingError
 from musichash_core.identity import fingerprint_of
+from musichash_core.model_config import EncoderName, ModelConfig
 from musichash_core.splits import LEFT_OUT
 from storage.evaluations import EVALUATION_FORMAT, EvaluationFolder, read_published_sides
 from storage.layout import StoreLayout
 from storage.store import open_store
 from storage.training_cache import training_tracks
+from tasks.evaluation_front_ends import FrontEnds
 from tasks.evaluation_methods import (
-    INPUT_CHANNELS,
-    INPUT_CONTROL,
+    DESCRIPTOR_HASH,
+    DESCRIPTOR_HEAD,
+    LINEAR_HEAD,
+    PRETRAINED_RECOGNISERS,
     check_methods,
     settings_for,
 )
@@ -31,8 +36,10 @@ from tasks.evaluation_recognition import (
     judged_positions,
 )
 from tasks.evaluation_scores import answerable_databases
+from tasks.evaluation_studies import STUDIES, Study, Variant, study_variants
 from tasks.evaluation_tables import (
     REAL,
+    WITHOUT,
     Finished,
     Unit,
     method_names,
@@ -50,8 +57,6 @@ from tasks.evaluation_tracks import (
 )
 from tasks.evaluation_work import Progress, Work
 
-Study = Literal["methods", "inputs"]
-
 MIN_BITS, MAX_BITS = 16, 256
 """Lengths that the hashing networks allow."""
 
@@ -61,7 +66,7 @@ RETRIEVAL_FIGURES = (
     *("n_items", "n_answered", "n_distinct_codes", "largest_bucket_share", "mean_bit_bias"),
     "mean_bit_correlation",
 )
-RECOGNITION_FIGURES = ("n_tracks", "accuracy", "macro_recall", "macro_f1", "chance")
+RECOGNITION_FIGURES = ("n_tracks", "accuracy", "macro_recall", WITHOUT, "macro_f1", "chance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,14 @@ class EvaluationRequest:
         Of `tasks.evaluation_methods.METHOD_KEYS`; empty for the usual ones.
     unseen_genres : tuple of str
         Genres held out whole.
-    study : "methods" or "inputs"
-        Codes and recognition of all methods, or recognition by input channels (METHOD 3).
-    pooled : "last" or "all"
-        Maps that the baselines' features are pooled from.
+    study : "methods" or one of `tasks.evaluation_studies.STUDIES`
+        Codes and recognition of all methods, or recognition as one thing changes (METHOD 3).
+    encoder : "musicnn" or "hpss-cnn", optional
+        Whose maps the hashing networks read; as configured when not given. A study is always of
+        the HPSS-CNN.
+    pooled : "descriptors", "last" or "all", optional
+        What the baselines are given: one vector per track (the default with "musicnn", and only
+        there), or pooled maps of the last block (the default with "hpss-cnn") or of all.
     split_seed : >= 0
     split_file : str, optional
         A table with the columns ``path`` and ``split``, as ``musichash dataset`` writes: the data
@@ -93,7 +102,8 @@ class EvaluationRequest:
     methods: tuple[str, ...] = ()
     unseen_genres: tuple[str, ...] = ()
     study: Study = "methods"
-    pooled: Literal["last", "all"] = "last"
+    encoder: EncoderName | None = None
+    pooled: Literal["last", "all", "descriptors"] | None = None
     split_seed: int = 0
     split_file: str | None = None
 
@@ -114,16 +124,45 @@ class EvaluationRequest:
             )
         check_methods(self.methods)
 
-    def units(self) -> list[Unit]:
-        """List the work, seed by seed, in the order of the tables."""
+    def settled(self, models: ModelConfig) -> "EvaluationRequest":
+        """Fill in what was not given, by the configured models.
+
+        Raises
+        ------
+        ParameterError
+            Vectors, or codes of them, are asked for without the pretrained encoder.
+        """
+        wanted = self.encoder or models.encoder
+        encoder: EncoderName = wanted if self.study == "methods" else "hpss-cnn"
+        default: Literal["descriptors", "last"] = "last" if encoder == "hpss-cnn" else "descriptors"
+        if self.pooled == "descriptors" != default:
+            raise ParameterError(
+                f"features 'descriptors' with the encoder {encoder!r}: they are of the encoder "
+                "'musicnn'; want 'last' or 'all'"
+            )
+        methods = check_methods(self.methods)
+        if encoder == "musicnn" and not self.methods:
+            methods = check_methods((*methods, DESCRIPTOR_HASH))
+        if encoder == "hpss-cnn" and DESCRIPTOR_HASH in methods:
+            raise ParameterError(
+                f"method {DESCRIPTOR_HASH!r} with the encoder {encoder!r}: it is of the encoder "
+                "'musicnn'; leave one of them away"
+            )
+        return replace(self, encoder=encoder, pooled=self.pooled or default, methods=methods)
+
+    def units(self, variants: Sequence[Variant] = ()) -> list[Unit]:
+        """List the work, seed by seed, in the order of the tables; `variants` are a study's."""
         units = []
         for seed in range(self.n_seeds):
-            if self.study == "inputs":
-                units += [Unit("recognition", key, seed) for key in INPUT_CHANNELS]
-                continue
-            units.append(Unit("recognition", "hpss-cnn", seed))
+            if self.study == "methods":
+                is_pretrained = self.encoder == "musicnn"
+                ours = (DESCRIPTOR_HEAD, LINEAR_HEAD) if is_pretrained else ("hpss-cnn",)
+                units += [Unit("recognition", recogniser, seed) for recogniser in ours]
+            units += [Unit("recognition", variant.key, seed) for variant in variants]
             if has_forest():
                 units.append(Unit("recognition", "mfcc-rf", seed))
+            if self.study != "methods":
+                continue
             for method in check_methods(self.methods):
                 lengths = (None,) if method == REAL else tuple(sorted(self.bits))
                 units += [Unit("retrieval", method, seed, n_bits) for n_bits in lengths]
@@ -146,10 +185,11 @@ def evaluate(
     Parameters
     ----------
     output : str, optional
-        Folder for rows, tables and page; by default ``evaluation`` (``evaluation-inputs``) in the
-        store.
+        Folder for rows, tables and page; by default ``evaluation`` (``evaluation-inputs`` and so
+        on) in the store.
     is_dry_run : bool
-        Say what would be done; train and write nothing (but unpack frames to audit the split).
+        Say what would be done; train and write nothing (but unpack frames to audit the split, and
+        write the settings of features that a study misses).
     on_progress : callable, optional
 
     Returns
@@ -161,10 +201,12 @@ def evaluate(
     Raises
     ------
     TrainingError
-        Too few labels or groups, a leak in the split, or a loss that is not a number.
+        Too few labels or groups, a leak in the split, or a loss that is not a number; or a study of
+        features of which the store has none.
     StoreError
         If the store cannot be read or the folder cannot be written.
     """
+    request = request.settled(config.models)
     layout = open_store(store)
     found = labelled_tracks(layout, config.feature_fingerprint)
     name = "evaluation" if request.study == "methods" else f"evaluation-{request.study}"
@@ -175,23 +217,31 @@ def evaluate(
         device = choose_device("auto").type
         folder = EvaluationFolder(root, _fingerprint(tracks, config, request, device))
         about = _about(tracks, found, config, request, folder.fingerprint, device)
-        units = request.units()
+        front_ends = FrontEnds(layout, config, found, folder)
+        variants, missing = front_ends.divide(study_variants(request.study, config))
+        about["absent"] += missing
+        units = request.units(variants)
         todo = [unit for unit in units if not folder.has_row(unit.name)]
         about["n_units"], about["n_units_to_do"] = len(units), len(todo)
         if is_dry_run:
             return {"about": about}
+        if missing and len(variants) < 2:
+            raise TrainingError(f"there is nothing to compare yet: {'; '.join(missing)}")
         work = Work(
             tracks,
             config.models,
             device=device,
-            pooled=request.pooled,
+            pooled=request.pooled or "last",
+            folder=folder,
             on_progress=on_progress or _ignore,
             n_units=len(todo),
+            variants=variants,
+            front_ends=front_ends,
         )
         for unit in todo:
             folder.keep_row(unit.name, work.do(unit))
         finished = [Finished(unit, folder.finished_row(unit.name) or {}) for unit in units]
-        return _conclude(folder, tracks, request, finished, about)
+        return _conclude(folder, tracks, request, finished, about, variants)
 
 
 @contextmanager
@@ -208,14 +258,24 @@ def _divided(
     reading = folder.reading(layout)
     file = request.split_file
     published = None if file is None else read_published_sides(Path(file))
-    with training_tracks(reading, config.feature_fingerprint, found.partitions) as tracks:
-        yield divide_tracks(
+    with ExitStack() as stack:
+        tagger_tracks = {}
+        if request.encoder == "musicnn":
+            tagger_tracks = stack.enter_context(
+                folder.tagger_tracks(layout, config.feature_fingerprint, found.partitions)
+            )
+        tracks = stack.enter_context(
+            training_tracks(reading, config.feature_fingerprint, found.partitions)
+        )
+        divided = divide_tracks(
             tracks,
             found,
             unseen_genres=request.unseen_genres,
             published=published,
             seed=request.split_seed,
         )
+        of_tracks = (tagger_tracks.get(track.track_id) for track in divided.tracks)
+        yield replace(divided, tagger_tracks=tuple(filter(None, of_tracks)))
 
 
 def _fingerprint(
@@ -223,7 +283,13 @@ def _fingerprint(
 ) -> str:
     """Identify everything that changes a row, but its method, length and seed."""
     models = settings_for(config.models, seed=0, n_bits=64)
-    circumstances = {"pooled": request.pooled, "device": device, "musichash": version("musichash")}
+    circumstances = {
+        "encoder": request.encoder,
+        "descriptors": description_fingerprint() if request.encoder == "musicnn" else None,
+        "pooled": request.pooled,
+        "device": device,
+        "musichash": version("musichash"),
+    }
     return fingerprint_of(
         *("evaluation", EVALUATION_FORMAT, config.feature_fingerprint, tracks.fingerprint),
         models,
@@ -237,15 +303,23 @@ def _conclude(
     request: EvaluationRequest,
     finished: list[Finished],
     about: dict[str, Any],
+    variants: Sequence[Variant],
 ) -> dict[str, Any]:
     """Make tables and page of the finished rows, write them, and give the short form."""
     from tasks.evaluation_page import render_page  # loads Matplotlib
 
-    names = method_names([] if request.study == "inputs" else check_methods(request.methods))
-    recognisers = RECOGNISERS | {key: key for key in INPUT_CHANNELS}
+    is_study = request.study != "methods"
+    names = method_names([] if is_study else check_methods(request.methods))
+    recognisers = (
+        RECOGNISERS | PRETRAINED_RECOGNISERS | {variant.key: variant.name for variant in variants}
+    )
     retrieval = retrieval_rows(finished, names)
-    recognition = recognition_rows(finished, recognisers)
-    controls = ("mfcc-rf",) if request.study == "methods" else (INPUT_CONTROL, "O")
+    n_parameters = {one.key: one.n_parameters(len(tracks.genres)) for one in variants}
+    recognition = [
+        row | {"n_parameters": n_parameters.get(row["method"])}
+        for row in recognition_rows(finished, recognisers, tracks.genres)
+    ]
+    controls = STUDIES[request.study].references if is_study else ("mfcc-rf",)
     judged = judged_positions(tracks)
     comparisons = retrieval_comparisons(tracks, finished, request.bits)
     comparisons += recognition_comparisons(tracks, finished, judged, controls)
@@ -257,7 +331,9 @@ def _conclude(
     told = {
         "about": about,
         "retrieval": summarise(retrieval, by, RETRIEVAL_FIGURES),
-        "recognition": summarise(recognition, ("method", "name"), RECOGNITION_FIGURES),
+        "recognition": summarise(
+            recognition, ("method", "name", "n_parameters"), RECOGNITION_FIGURES
+        ),
         "comparisons": comparisons,
         "files": files | {"page": str(folder.page_path)},
     }
@@ -276,7 +352,7 @@ def _about(
     """Put the circumstances into plain values."""
     left_out = sum(side == LEFT_OUT for side in tracks.divided.sides)
     absent = []
-    if request.study == "methods" and not has_forest():
+    if not has_forest():
         absent.append("mfcc-rf: scikit-learn is not installed (it comes with the dev extra)")
     return {
         "study": request.study,

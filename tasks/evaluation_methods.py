@@ -3,7 +3,8 @@
 Importing this loads neither torch nor the baselines: names can be checked and listed at once.
 
 Public: `HASH_NETWORKS`, `HashNetwork`, `BASELINE_KEYS`, `METHOD_KEYS`, `INPUT_CHANNELS`,
-`check_methods`, `baseline_logits`, `settings_for`.
+`SEES_VECTORS`, `DESCRIPTOR_HASH`, `DESCRIPTOR_NAME`, `LINEAR_HEAD`, `DESCRIPTOR_HEAD`,
+`PRETRAINED_RECOGNISERS`, `check_methods`, `baseline_logits`, `settings_for`.
 """
 
 import difflib
@@ -108,13 +109,32 @@ HASH_NETWORKS: dict[str, HashNetwork] = {
 ONLY_ON_REQUEST = ("ctrl-last", "ctrl-shuf", "ctrl-time")
 """Left out unless named: they answer a question of METHOD 4.3, not of the table of methods."""
 
+SEES_VECTORS = ("crnnh+",)
+"""Networks that see the vectors that the baselines see, where these see vectors."""
+
+LINEAR_HEAD = "musicnn"
+"""The pretrained encoder's row in the table of recognition."""
+
+DESCRIPTOR_HEAD = "descriptor-head"
+
+PRETRAINED_RECOGNISERS = {
+    LINEAR_HEAD: "musicnn, linear layer on its last maps",
+    DESCRIPTOR_HEAD: "genre head on descriptors",
+}
+
+DESCRIPTOR_HASH = "descriptor-hash"
+"""What 'musichash run' makes of descriptors; needs the pretrained encoder."""
+
+DESCRIPTOR_NAME = ("Descriptor codes", "ours: probable genres and detail of the vector, no network")
+"""As tables print it, and what it is."""
+
 BASELINE_KEYS = (
     *("lsh", "pca-rr", "itq", "sh", "cibhash", "itq-cca", "ksh", "sdh", "dsh", "dpsh"),
     *("hashnet", "greedyhash", "ssdh", "csq", "orthohash", "cls-hash", "real"),
 )
 """Those of `musichash_core.hash_baselines.BASELINES`, whose import loads torch."""
 
-METHOD_KEYS = (*HASH_NETWORKS, *BASELINE_KEYS)
+METHOD_KEYS = (*HASH_NETWORKS, DESCRIPTOR_HASH, *BASELINE_KEYS)
 
 DECIDED_ONCE = "cls-hash"
 """Codes a track's class: it sees the track's mean features, not a vote of segments, which would
@@ -138,6 +158,8 @@ INPUT_CONTROL = "O+O+O"
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     """Give the methods in the order of tables, each once; none given means the usual ones.
 
+    The usual ones are those that every encoder has: without `DESCRIPTOR_HASH`.
+
     Raises
     ------
     ParameterError
@@ -151,7 +173,8 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
                 f"Known are {', '.join(METHOD_KEYS)}"
             )
     if not methods:
-        return tuple(key for key in METHOD_KEYS if key not in ONLY_ON_REQUEST)
+        usual = (key for key in METHOD_KEYS if key not in ONLY_ON_REQUEST)
+        return tuple(key for key in usual if key != DESCRIPTOR_HASH)
     return tuple(key for key in METHOD_KEYS if key in methods)
 
 

@@ -26,8 +26,9 @@ from musichash_core.training_records import StageSummary, TrainingEvent
 from musichash_core.training_state import TrainingSession, training_identity
 from tasks.evaluation_tracks import EvaluationTracks
 
-PooledMaps = Literal["last", "all"]
-"""Which blocks' maps are pooled for the baselines: the classifier's own, or of all blocks."""
+PooledMaps = Literal["last", "all", "descriptors"]
+"""What the baselines read: pooled maps of the classifier's own block, or of all blocks; or,
+with the pretrained encoder, a track's vector."""
 
 SEGMENTS_AT_ONCE = 16
 
@@ -151,7 +152,7 @@ def read_encoder(
 
     Parameters
     ----------
-    pooled : {"last", "all"}
+    pooled : "last" or "all"
         Means and maxima of the last block's maps, which is what the genre layer sees (METHOD 3);
         or these and the means of the blocks before it (CTRL-GAP, METHOD 4.3).
     """

@@ -11,8 +11,10 @@ import numpy as np
 
 from tasks import evaluation_figures as figures
 from tasks import report_text
-from tasks.evaluation_methods import METHOD_KEYS
+from tasks.evaluation_methods import DESCRIPTOR_HASH, DESCRIPTOR_HEAD, METHOD_KEYS
 from tasks.evaluation_scores import mapped_positions
+from tasks.evaluation_studies import STUDIES
+from tasks.evaluation_study_figures import study_picture, study_rows
 from tasks.evaluation_tables import REAL, Finished, best_baseline
 from tasks.evaluation_tracks import EvaluationTracks
 from tasks.report_drawing import Picture
@@ -42,7 +44,10 @@ DETAILS = (
 )
 """Columns of the table of one length: key, heading, digits."""
 
-NAMED = ("crnnh", "crnnh+", "ctrl-gap", "cls-hash", REAL)
+CONFUSED = ("hpss-cnn", DESCRIPTOR_HEAD)
+"""Recognisers whose confusion is shown; an evaluation has one of them."""
+
+NAMED = ("crnnh", "crnnh+", DESCRIPTOR_HASH, "ctrl-gap", "cls-hash", REAL)
 """Methods that charts name, beside the best baseline."""
 
 Rows = list[dict[str, Any]]
@@ -75,6 +80,7 @@ def render_page(
         "details": [row for row in _held(told) if row["n_bits"] in (None, bits[-1])],
         "detail_columns": DETAILS,
         "pictures": _pictures(told, tracks, finished, bits),
+        "study": _study(told),
         "swatches": [
             (genre, figures.genre_colour(place), genre in told["about"]["unseen_genres"])
             for place, genre in enumerate(_all_genres(told))
@@ -89,6 +95,23 @@ def render_page(
     )
     environment.filters |= {"printable": report_text.printable, "count": report_text.count_text}
     return environment.get_template(TEMPLATE).render(context)
+
+
+def _study(told: dict[str, Any]) -> dict[str, Any] | None:
+    """Give what a study asks and its picture; None in the comparison of methods."""
+    plan = STUDIES.get(told["about"]["study"])
+    if plan is None:
+        return None
+    reference = plan.references[0]
+    (name,) = [row["name"] for row in told["recognition"] if row["method"] == reference]
+    rows = study_rows(told["recognition"], told["comparisons"], reference)
+    chance = told["recognition"][0]["chance"]["mean"]
+    return {
+        "title": plan.title,
+        "column": plan.column,
+        "note": plan.note,
+        "picture": study_picture(rows, name, chance),
+    }
 
 
 def _all_genres(told: dict[str, Any]) -> list[str]:
@@ -181,11 +204,11 @@ def _comparison_tables(told: dict[str, Any], bits: list[int]) -> list[dict[str, 
 
 
 def _confusion(told: dict[str, Any], finished: Sequence[Finished]) -> dict[str, Any] | None:
-    """Add up the genre network's confusion over seeds; None in the study of inputs."""
+    """Add up the genre network's confusion over seeds; None in a study."""
     counts = [
         np.array(one.content["confusion"], dtype=np.int64)
         for one in finished
-        if one.unit.task == "recognition" and one.unit.method == "hpss-cnn"
+        if one.unit.task == "recognition" and one.unit.method in CONFUSED
     ]
     if not counts:
         return None
@@ -201,7 +224,7 @@ def _confusion(told: dict[str, Any], finished: Sequence[Finished]) -> dict[str, 
 def _pictures(
     told: dict[str, Any], tracks: EvaluationTracks, finished: Sequence[Finished], bits: list[int]
 ) -> dict[str, Picture]:
-    """Draw the charts of codes; none in the study of inputs."""
+    """Draw the charts of codes; none in a study."""
     rows = _held(told)
     if not rows:
         return {}

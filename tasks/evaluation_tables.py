@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from musichash_core.evaluation.bootstrap import bootstrap_difference, summarise_seeds
 from storage.evaluations import RECOGNITION, RETRIEVAL
-from tasks.evaluation_methods import BASELINE_KEYS, HASH_NETWORKS
+from tasks.evaluation_methods import (
+    BASELINE_KEYS,
+    DESCRIPTOR_HASH,
+    DESCRIPTOR_NAME,
+    HASH_NETWORKS,
+)
 from tasks.evaluation_scores import DATABASES
 from tasks.evaluation_tracks import EvaluationTracks
 
@@ -21,6 +26,11 @@ REFERENCE = "crnnh"
 """What every method is compared with, beside the best baseline."""
 
 COMPARED = ("held", "unseen")
+
+CLASSICAL = "classical"
+"""So unlike the other genres of the usual collections that it lifts every mean."""
+
+WITHOUT = "macro_recall_without_classical"
 
 REAL = "real"
 """The one method without a length; it stands beside the codes of every length."""
@@ -102,17 +112,37 @@ def retrieval_rows(
     return rows
 
 
-def recognition_rows(finished: Sequence[Finished], names: dict[str, str]) -> list[dict[str, Any]]:
-    """Give one row of `storage.evaluations.RECOGNITION` per recogniser and seed."""
+def recognition_rows(
+    finished: Sequence[Finished], names: dict[str, str], genres: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Give one row of `storage.evaluations.RECOGNITION` per recogniser and seed.
+
+    Parameters
+    ----------
+    genres : sequence of str
+        Of the rows of the confusion.
+    """
     rows = []
     for one in finished:
         if one.unit.task == "recognition":
             figures = one.content["figures"]
             row = {key: figures[key] for key in RECOGNITION.names if key in figures}
             row["n_tracks"] = int(figures["n_tracks"])
+            row[WITHOUT] = _recall_without(one.content["confusion"], genres)
             method, seed = one.unit.method, one.unit.seed
             rows.append({"method": method, "name": names[method], "seed": seed} | row)
     return rows
+
+
+def _recall_without(confusion: list[list[int]], genres: Sequence[str]) -> float | None:
+    """Give the mean recall of all genres but classical, which is easy; None where it is absent."""
+    counts = np.array(confusion, dtype=np.float64)
+    sizes = counts.sum(axis=1)
+    is_other = np.array([genre != CLASSICAL for genre in genres], dtype=bool)
+    if is_other.all() or not (is_other & (sizes > 0)).any():
+        return None
+    kept = is_other & (sizes > 0)
+    return float((counts.diagonal()[kept] / sizes[kept]).mean())
 
 
 def summarise(
@@ -271,6 +301,8 @@ def method_names(methods: Sequence[str]) -> dict[str, MethodName]:
         if method in HASH_NETWORKS:
             network = HASH_NETWORKS[method]
             names[method] = MethodName(network.name, network.source, is_supervised=True)
+        elif method == DESCRIPTOR_HASH:
+            names[method] = MethodName(*DESCRIPTOR_NAME, is_supervised=True)
         else:
             baseline = BASELINES[method]
             names[method] = MethodName(baseline.name, baseline.source, baseline.is_supervised)

@@ -5,6 +5,8 @@ Public: `describe_evaluation`.
 
 from typing import Any
 
+from tasks.evaluation_studies import STUDIES
+
 
 def describe_evaluation(told: dict[str, Any]) -> list[str]:
     """Say in lines what an evaluation found, for a terminal."""
@@ -30,8 +32,26 @@ def describe_evaluation(told: dict[str, Any]) -> list[str]:
             f"  {row['name']:<38} accuracy {_spread(row['accuracy'])}, macro F1 "
             f"{_spread(row['macro_f1'])} (chance {row['chance']['mean']:.3f})"
         )
+    lines += _study_lines(told)
     lines += _retrieval_lines(told)
     return [*lines, f"tables and page: {told['files']['page']}"]
+
+
+def _study_lines(told: dict[str, Any]) -> list[str]:
+    """One line per row of a study: how it differs from the reference."""
+    plan = STUDIES.get(told["about"]["study"])
+    if plan is None:
+        return []
+    names = {row["method"]: row["name"] for row in told["recognition"]}
+    reference = plan.references[0]
+    lines = [f"accuracy, difference from {names[reference]} and 95 % of the draws of groups:"]
+    lines += [
+        f"  {names[row['method']]:<38} {row['difference']:+.3f} "
+        f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+        for row in told["comparisons"]
+        if row["against"] == reference
+    ]
+    return lines
 
 
 def _retrieval_lines(told: dict[str, Any]) -> list[str]:

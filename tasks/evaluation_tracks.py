@@ -77,6 +77,9 @@ class EvaluationTracks:
         Groups that are gone because they share audio with another.
     left_out_genres : tuple of str
         Genres with too few groups or tracks to be learned, and not held out.
+    tagger_tracks : tuple of TrackFrames
+        The same tracks as the pretrained encoder sees them (`musichash_core.pretrained_encoder`);
+        empty without it.
     """
 
     tracks: tuple[TrackFrames, ...]
@@ -86,6 +89,7 @@ class EvaluationTracks:
     audit: SplitAudit
     n_merged_groups: int
     left_out_genres: tuple[str, ...]
+    tagger_tracks: tuple[TrackFrames, ...] = ()
 
     @property
     def fingerprint(self) -> str:

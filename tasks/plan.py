@@ -15,6 +15,7 @@ from storage.extracted import Extracted, read_extracted
 from storage.generations import selected_generation
 from storage.published import published_track_ids
 from storage.store import open_store
+from tasks.default_model import MIN_LABELS, why_no_default_model
 
 SMALL_RUN_PARTITIONS = 32
 """A run with less work than this many full partitions is cut into about this many smaller ones."""
@@ -58,6 +59,9 @@ class Plan:
         Different labels in the catalogue.
     generation : str or None
         Model generation to encode with; None when one must be trained first.
+    installs_default : bool
+        Whether there is none and nothing to train one with, so that the shipped default model will
+        be installed.
     """
 
     partitions: tuple[Partition, ...]
@@ -70,6 +74,7 @@ class Plan:
     n_duplicates: int
     n_labels: int
     generation: str | None
+    installs_default: bool = False
 
     @property
     def n_to_extract(self) -> int:
@@ -108,6 +113,7 @@ class Plan:
             "estimated_audio_s": round(self.estimated_s, 1),
             "labels": self.n_labels,
             "model": self.generation,
+            "installs_default_model": self.installs_default,
         }
 
 
@@ -156,6 +162,8 @@ def make_plan(
         for track_id in sorted(rows.keys() - done - kept_failed)
     ]
     n_retried = sum(item.attempts > 0 for item in todo)
+    n_labels = len({row.label for row in catalogue.rows} - {None})
+    is_model_missing = known.generation is None and n_labels < MIN_LABELS
     return Plan(
         partitions=partition_work(todo, config.partitions),
         n_new=len(todo) - n_retried,
@@ -165,8 +173,9 @@ def make_plan(
         n_unreadable=len(catalogue.failures),
         n_removed=len(removed),
         n_duplicates=len(catalogue.rows) - len(rows),
-        n_labels=len({row.label for row in catalogue.rows} - {None}),
+        n_labels=n_labels,
         generation=known.generation,
+        installs_default=is_model_missing and why_no_default_model(config) is None,
     )
 
 

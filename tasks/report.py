@@ -22,10 +22,12 @@ from storage.hash_index import HashIndex, read_index_info
 from storage.layout import StoreLayout
 from storage.live_tables import packed_codes
 from storage.published import read_table, require_snapshot, snapshot_entry
+from storage.robustness_figures import read_robustness
 from storage.runs import RunRecord, read_runs
 from storage.snapshots import Snapshot
 from storage.store import open_store
 from tasks import report_text
+from tasks.default_model import is_default_model
 from tasks.report_codes import code_health, coded_tracks, neighbourhoods, separation
 from tasks.report_facts import TOP_ROWS, catalogue_facts, failure_facts, run_facts
 from tasks.report_track import shown_track
@@ -106,6 +108,8 @@ def _gather(
         "catalogue": catalogue_facts(tables.tracks, tables.predictions),
         "failures": failure_facts(tables.failures),
         "training": training,
+        "is_default_model": is_default_model(layout, snapshot.generation),
+        "robustness": read_robustness(layout, snapshot.generation),
         "top_rows": TOP_ROWS,
         **_track_facts(layout, snapshot, config, tables),
         **_code_facts(layout, snapshot, tables, held_out_ids),
@@ -158,7 +162,7 @@ def _pictures(facts: dict[str, Any]) -> dict[str, "Picture"]:
     pictures = {}
     if facts["catalogue"].n_ok:
         pictures["durations"] = figures.durations_picture(facts["catalogue"])
-    if facts["training"]:
+    if facts["training"] and facts["training"].has_curves:
         pictures["learning"] = figures.learning_picture(facts["training"].summary)
     if facts["track"]:
         pictures["spectrogram"] = figures.spectrogram_picture(facts["track"])

@@ -83,9 +83,17 @@ def _mark_bands(axes: Axes, band_hz: NDArray[np.float64] | None) -> None:
     axes.set_yticklabels([f"{hz:,}" for hz in ticks])
 
 
-def learning_picture(summary: TrainingSummary) -> Picture:
-    """Show loss and validation metric per epoch of both stages, with the epoch that was kept."""
-    figure = new_figure(WIDE, 4.4, dpi=CHART_DPI)
+def learning_picture(
+    summary: TrainingSummary, *, dpi: int = CHART_DPI, face: str = "none"
+) -> Picture:
+    """Show loss and validation metric per epoch of both stages, with the epoch that was kept.
+
+    Parameters
+    ----------
+    face : str
+        Colour of the background, for pages that are dark and do not invert charts.
+    """
+    figure = new_figure(WIDE, 4.4, dpi=dpi, face=face)
     grid = place_axes(figure, 2, 2, sharex="col")
     stages = (
         ("genre network", summary.genre_stage, summary.chance_accuracy),
@@ -103,9 +111,13 @@ def _draw_curve(axes: Axes, values: tuple[float, ...], colour: str) -> None:
 
 
 def _draw_losses(axes: Axes, name: str, stage: StageSummary) -> None:
+    style_axes(axes, title=f"{name}: training loss", y="loss")
+    if not stage.train_losses:
+        _write_instead(axes, "not trained in epochs")
+        return
     _draw_curve(axes, stage.train_losses, DARK_INK.main)
     _mark_best(axes, stage.best_epoch)
-    style_axes(axes, title=f"{name}: training loss", y="loss")
+    add_legend(axes)
 
 
 def _draw_metrics(axes: Axes, stage: StageSummary, chance: float | None) -> None:
@@ -113,14 +125,19 @@ def _draw_metrics(axes: Axes, stage: StageSummary, chance: float | None) -> None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_ylim(0.0, 1.02)
     if not stage.validation_metrics:
-        message = axes.text(0.5, 0.5, "no held-out tracks", color=DARK_INK.quiet, ha="center")
-        message.set_transform(axes.transAxes)
+        _write_instead(axes, "no held-out tracks" if stage.train_losses else "no epochs")
         return
     _draw_curve(axes, stage.validation_metrics, DARK_INK.second)
     if chance is not None:
         axes.axhline(chance, color=DARK_INK.quiet, linewidth=1.0, linestyle="--", label="chance")
     _mark_best(axes, stage.best_epoch)
     add_legend(axes)
+
+
+def _write_instead(axes: Axes, text: str) -> None:
+    """Say why there is no curve."""
+    message = axes.text(0.5, 0.5, text, color=DARK_INK.quiet, ha="center")
+    message.set_transform(axes.transAxes)
 
 
 def _mark_best(axes: Axes, best_epoch: int) -> None:

@@ -59,6 +59,11 @@ class TrainingFacts:
     n_held_out: int
     confusion: Confusion | None
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether a model was trained in epochs; heads that are solved for at once have none."""
+        return bool(self.summary.genre_stage.train_losses or self.summary.hash_stage.train_losses)
+
 
 def training_facts(card: dict[str, Any]) -> TrainingFacts | None:
     """Read the account of the training in a model card; None when it has none that we can read."""

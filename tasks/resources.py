@@ -1,6 +1,7 @@
 """What a worker process keeps between units of work, and how its threads are pinned.
 
-Public: `check_decoder`, `decoder_box`, `loaded_models`, `warm_worker`, `code_fingerprint`.
+Public: `check_decoder`, `decoder_box`, `loaded_models`, `tagging_network`, `warm_worker`,
+`code_fingerprint`.
 """
 
 import hashlib
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musichash_core.decode import DecodeConfig, DecoderBox
+from musichash_core.descriptors import DESCRIPTION_NETWORK
 from musichash_core.kernel_warmup import warm_kernels
 from storage.store import open_store
 
 if TYPE_CHECKING:  # importing it loads torch, which most stages do not need
-    from musichash_core.inference import MusicModels
+    from musichash_core.musicnn.networks import MusiCNN
+    from storage.checkpoints import StorableModels
 
 PACKAGES = ("flows", "tasks", "storage", "musichash_core")
 
@@ -54,7 +57,7 @@ def decoder_box(config: DecodeConfig) -> DecoderBox:
 
 
 @lru_cache(maxsize=2)
-def loaded_models(store: str, generation: str, feature_fingerprint: str) -> "MusicModels":
+def loaded_models(store: str, generation: str, feature_fingerprint: str) -> "StorableModels":
     """Load a model generation once per process, for use on one thread."""
     import torch
 
@@ -62,6 +65,20 @@ def loaded_models(store: str, generation: str, feature_fingerprint: str) -> "Mus
 
     torch.set_num_threads(1)
     return load_models(open_store(store), generation, feature_fingerprint=feature_fingerprint)
+
+
+@cache
+def tagging_network() -> "MusiCNN":
+    """Load the network that descriptions are made with once per process, for use on one thread."""
+    import torch
+
+    from musichash_core.musicnn.networks import MusiCNN
+    from musichash_core.musicnn.pretrained import load_musicnn
+
+    torch.set_num_threads(1)
+    network = load_musicnn(DESCRIPTION_NETWORK)
+    assert isinstance(network, MusiCNN)
+    return network
 
 
 @cache

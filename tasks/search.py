@@ -1,13 +1,15 @@
 """Find similar tracks: by a track of the catalogue, or by any audio file.
 
-Public: `search_track`, `search_file`, `Answer`, `Match`.
+Public: `search_track`, `search_file`, `encode_file`, `Answer`, `Match`.
 """
 
 import difflib
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import tee, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +18,13 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import logits_to_codes
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import open_beneath
+from musichash_core.decode import BoxedStream, open_beneath, resample_blocks
+from musichash_core.descriptors import describe_track
 from musichash_core.errors import DecodeError, MusicHashError, ParameterError
 from musichash_core.failure_codes import FAILURE_CODES
-from musichash_core.features import FeatureExtractor
+from musichash_core.features import FeatureConfig, FeatureExtractor
+from musichash_core.musicnn.log_mel import SR_HZ as TAGGER_SR_HZ
+from musichash_core.musicnn.log_mel import MelPowerExtractor, power_to_bytes
 from musichash_core.segments import TrackFrames
 from storage.hash_index import HashIndex, rank
 from storage.layout import StoreLayout
@@ -27,7 +32,10 @@ from storage.live_tables import packed_codes
 from storage.published import read_table, require_snapshot, snapshot_entry
 from storage.snapshots import Snapshot
 from storage.store import open_store
-from tasks.resources import decoder_box, loaded_models
+from tasks.resources import decoder_box, loaded_models, tagging_network
+
+if TYPE_CHECKING:  # importing it loads torch, which searching by track does not need
+    from musichash_core.inference import EncodedTrack
 
 MAX_K = 10_000
 SHORTEST_ID_PREFIX = 6
@@ -236,27 +244,77 @@ def search_file(store: str, path: str, config: PipelineConfig, *, k: int = 10) -
     ArtefactMissingError
         If the store is none, or has published nothing.
     """
-    from musichash_core.inference import encode_track
-
     _check_k(k)
     published = _Published(store)
-    models = loaded_models(store, published.snapshot.generation, config.feature_fingerprint)
-    encoded = encode_track(models, extract_file(path, config))
+    encoded = encode_file(store, path, config, generation=published.snapshot.generation)
     return published.answer(path, published.nearest(encoded.hash_logits, k))
 
 
-def extract_file(path: str, config: PipelineConfig) -> TrackFrames:
-    """Decode a file and compute its features in memory; raises QueryFileError."""
+def encode_file(
+    store: str, path: str, config: PipelineConfig, *, generation: str
+) -> "EncodedTrack":
+    """Compute genre probabilities and hash logits of an audio file with a store's models.
+
+    Raises
+    ------
+    QueryFileError
+        If the file cannot be decoded.
+    FingerprintMismatchError
+        If the models read other features than the configuration makes.
+    """
+    from musichash_core.inference import MusicModels, encode_track
+
+    models = loaded_models(store, generation, config.feature_fingerprint)
+    track, tagger_frames = extract_file(path, config)
+    if isinstance(models, MusicModels):
+        return encode_track(models, track)
+    from musichash_core.descriptor_models import encode_description
+
+    return encode_description(models, describe_track(tagging_network(), track, tagger_frames))
+
+
+def extract_file(path: str, config: PipelineConfig) -> tuple[TrackFrames, NDArray[np.uint8]]:
+    """Decode a file once and compute its features in memory; raises QueryFileError.
+
+    Returns
+    -------
+    track : TrackFrames
+    tagger_frames : (n_tagger_frames, 96) uint8
+        None of them where ``config.features.tagger_mel`` is off.
+    """
     resolved = Path(path).resolve()
     if not resolved.exists():
         raise QueryFileError("vanished", f"the file {path} does not exist; check --file")
-    extractor = FeatureExtractor(config.features)
+    extractor, tagger = FeatureExtractor(config.features), MelPowerExtractor()
+    pieces, tagger_pieces = [], []
     try:
         descriptor = open_beneath(str(resolved.parent), os.fsencode(resolved.name))
         with decoder_box(config.decode).open(descriptor) as stream:
-            pieces = [extractor.push(block) for block in stream.resampled(config.features.sr)]
+            for y, tagger_y in _at_both_rates(stream, config.features):
+                pieces.append(extractor.push(y))
+                tagger_pieces.append(power_to_bytes(tagger.push(tagger_y)))
     except DecodeError as error:
         remedy = FAILURE_CODES[error.code].remedy
         raise QueryFileError(error.code, f"{path} is {error.code}: {error}. {remedy}") from error
     frames = np.concatenate([*pieces, extractor.finish()])
-    return TrackFrames(str(resolved), frames, extractor.peak)
+    if config.features.tagger_mel:
+        tagger_pieces.append(power_to_bytes(tagger.finish()))
+    return TrackFrames(str(resolved), frames, extractor.peak), np.concatenate(tagger_pieces)
+
+
+def _at_both_rates(
+    stream: BoxedStream, config: FeatureConfig
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Give a stream's samples at the rate of the features, and at the tagger's where it is on."""
+    no_samples = np.empty(0, dtype=np.float32)
+    if not config.tagger_mel:
+        for y in stream.resampled(config.sr):
+            yield y, no_samples
+        return
+    # Both resamplers answer a block with a block, so that few wait between them.
+    blocks, same_blocks = tee(stream.blocks())
+    yield from zip_longest(
+        resample_blocks(blocks, stream.info.sr, config.sr),
+        resample_blocks(same_blocks, stream.info.sr, TAGGER_SR_HZ),
+        fillvalue=no_samples,
+    )

@@ -1,7 +1,7 @@
-"""Stage 4, train: fit both models to the labelled tracks and store them as a generation.
+"""Stage 5, train: fit both models to the labelled tracks and store them as a generation.
 
-Public: `train`, `current_generation`, `check_model_reads`, `was_trained_with`,
-`TrainedGeneration`.
+Public: `train`, `check_device`, `current_generation`, `check_can_have_model`, `check_model_reads`,
+`was_trained_with`, `uses_default_model`, `TrainedGeneration`, `NoModelError`.
 """
 
 import json
@@ -18,9 +18,22 @@ from musichash_core.model_config import ModelConfig
 from storage.catalogue import Catalogue, read_catalogue
 from storage.errors import ArtefactMissingError
 from storage.extracted import read_extracted
-from storage.generations import read_model_card, select_generation, selected_generation
+from storage.generations import (
+    model_settings,
+    read_model_card,
+    select_generation,
+    selected_generation,
+)
+from storage.layout import StoreLayout
 from storage.store import open_store
 from storage.training_cache import training_tracks
+from tasks.default_model import (
+    MIN_LABELS,
+    install_default_model,
+    is_default_model,
+    why_no_default_model,
+)
+from tasks.described_training import train_described
 
 if TYPE_CHECKING:  # importing it loads torch, which belongs to this stage alone
     from musichash_core.training_records import TrainingEvent
@@ -34,76 +47,167 @@ class OtherFeaturesError(MusicHashError):
     is_wrong_input = True
 
 
+class NoModelError(MusicHashError):
+    """There is no model, and nothing to train one with."""
+
+    is_wrong_input = True
+
+
+class TooFewLabelsError(TrainingError):
+    """The catalogue's labels are too few to learn from."""
+
+    is_wrong_input = True
+
+
 @dataclass(frozen=True, slots=True)
 class TrainedGeneration:
-    """A model generation that training made.
+    """A model generation that training made, or the shipped default model.
 
     Attributes
     ----------
     generation : str
         Its name.
     n_tracks : int
-        Labelled tracks used.
+        Labelled tracks used; 0 for the default model.
     summary : dict
-        The account of the training.
+        The account of the training, or ``{"default_model": card}``.
     left_out : tuple of str
         Labels with too few tracks to learn from.
+    device : str
+        Kind of device that it was trained on: "cpu" or "cuda".
     """
 
     generation: str
     n_tracks: int
     summary: dict[str, Any]
     left_out: tuple[str, ...]
+    device: str = "cpu"
 
 
 def train(
     store: str,
     config: PipelineConfig,
     *,
+    device: str = "auto",
     on_event: "Callable[[TrainingEvent], None] | None" = None,
+    say: Callable[[str], None] | None = None,
 ) -> TrainedGeneration:
     """Train on every labelled track that has features, and select the result for the next snapshot.
 
+    A training of networks that was killed goes on where it was. Where too few labels are there, a
+    store that has no model of its own yet gets the shipped default model, if the configuration fits
+    it.
+
+    Parameters
+    ----------
+    device : "auto", "cpu" or "cuda"
+        Where torch computes; "auto" is a CUDA device where there is one.
+    on_event : callable, optional
+        Called after each epoch.
+    say : callable, optional
+        Told whether a stopped training is gone on with.
+
     Raises
     ------
-    TrainingError
-        If fewer than two labels have at least two tracks each.
+    ParameterError
+        If there is no such device.
+    TooFewLabelsError
+        If fewer than two labels have at least two tracks each, and the default model will not do.
+    ArtefactMissingError
+        If the encoder is "musicnn" and a partition is not described yet.
     """
-    from musichash_core.training import train_models
-    from storage.checkpoints import save_models
+    from musichash_core.compute_device import choose_device
+    from storage.checkpoints import StorableModels, save_models
+    from storage.training_state_store import remove_training_state
+    from tasks.resumable_training import train_resumably
 
+    torch_device = choose_device(device)
     layout = open_store(store)
     fingerprint = config.feature_fingerprint
     facts = read_extracted(layout, fingerprint).facts
     partition_of = dict(
         zip(facts["track_id"].to_pylist(), facts["partition_id"].to_pylist(), strict=True)
     )
-    labels, groups = _labels_of(read_catalogue(layout), partition_of.keys())
+    catalogue = read_catalogue(layout)
+    labels, groups = _labels_of(catalogue, partition_of.keys())
     kept, left_out = _enough_tracks(labels)
-    if len(kept) < MIN_TRACKS_PER_LABEL:
-        raise TrainingError(
+    if len(kept) < MIN_LABELS:
+        # Labels of which no track is extracted yet are no reason to do without them.
+        has_all_labels = (
+            partition_of or len({row.label for row in catalogue.rows} - {None}) < MIN_LABELS
+        )
+        if has_all_labels and _may_install_default(layout, config):
+            generation, summary = install_default_model(layout, config)
+            return TrainedGeneration(generation, 0, summary, tuple(sorted(left_out)))
+        raise TooFewLabelsError(
             f"the catalogue has {len(kept)} label(s) with at least {MIN_TRACKS_PER_LABEL} decoded "
             f"tracks ({', '.join(sorted(kept)) or 'none'}); two are needed: put tracks in folders "
             "named by genre, or give a labels file with --labels"
+            f"{_why_not_default(config)}"
         )
     wanted: dict[str, list[str]] = {}
     for track_id, label in labels.items():
         if label in kept:
             wanted.setdefault(partition_of[track_id], []).append(track_id)
-    with training_tracks(layout, fingerprint, wanted) as tracks:
-        models = train_models(
-            tracks,
-            [labels[track.track_id] for track in tracks],
-            [groups[track.track_id] for track in tracks],
-            config.models,
-            device="auto",
-            on_event=on_event,
+    models: StorableModels
+    if config.models.encoder == "musicnn":
+        models, account = train_described(
+            layout, fingerprint, wanted, labels, groups, config.models, on_event=on_event
         )
-        n_tracks = len(tracks)
-    summary = json.loads(json.dumps(asdict(models.summary)))
+        device_type = "cpu"  # where it takes seconds
+    else:
+        device_type = torch_device.type
+        with training_tracks(layout, fingerprint, wanted) as tracks:
+            models = trained = train_resumably(
+                layout,
+                tracks,
+                [labels[track.track_id] for track in tracks],
+                [groups[track.track_id] for track in tracks],
+                config.models,
+                device=device_type,
+                on_event=on_event,
+                say=say,
+            )
+        account = trained.summary
+    summary = json.loads(json.dumps(asdict(account)))
     generation = save_models(layout, models, feature_fingerprint=fingerprint, summary=summary)
     select_generation(layout, generation)
-    return TrainedGeneration(generation, n_tracks, summary, tuple(sorted(left_out)))
+    remove_training_state(layout)
+    n_tracks = sum(map(len, wanted.values()))
+    return TrainedGeneration(
+        generation, n_tracks, summary, tuple(sorted(left_out)), device=device_type
+    )
+
+
+def _may_install_default(layout: StoreLayout, config: PipelineConfig) -> bool:
+    """Whether the default model may be selected: never in place of one that was trained here."""
+    generation = selected_generation(layout)
+    is_free = generation is None or is_default_model(layout, generation)
+    return is_free and why_no_default_model(config) is None
+
+
+def _why_not_default(config: PipelineConfig) -> str:
+    reason = why_no_default_model(config)
+    return f" (the shipped default model cannot stand in: {reason})" if reason else ""
+
+
+def check_can_have_model(store: str, n_labels: int, config: PipelineConfig) -> None:
+    """Refuse a run that could neither train a model nor use the one it has or the shipped one.
+
+    Raises
+    ------
+    NoModelError
+        If the store has no model, the catalogue fewer than two labels to train one with, and the
+        configuration does not fit the shipped default model.
+    """
+    reason = why_no_default_model(config)
+    if n_labels < MIN_LABELS and reason is not None and current_generation(store) is None:
+        raise NoModelError(
+            f"the store has no model and the catalogue has {n_labels} label(s), so none can "
+            "be trained: put tracks in folders named by genre, give a labels file with --labels, "
+            "or compute features alone with 'musichash extract'; the shipped default model cannot "
+            f"stand in: {reason}"
+        )
 
 
 def _labels_of(
@@ -124,6 +228,20 @@ def _enough_tracks(labels: dict[str, str]) -> tuple[set[str], set[str]]:
     counts = Counter(labels.values())
     kept = {label for label, count in counts.items() if count >= MIN_TRACKS_PER_LABEL}
     return kept, counts.keys() - kept
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have, before any work is done.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such device.
+    """
+    if device not in ("auto", "cpu"):  # which are everywhere: torch need not be loaded
+        from musichash_core.compute_device import choose_device
+
+        choose_device(device)
 
 
 def current_generation(store: str) -> str | None:
@@ -154,12 +272,15 @@ def check_model_reads(store: str, feature_fingerprint: str) -> None:
         )
 
 
+def uses_default_model(store: str, generation: str) -> bool:
+    """Tell whether a generation of a store is the shipped default model."""
+    return is_default_model(open_store(store), generation)
+
+
 def was_trained_with(store: str, generation: str, settings: ModelConfig) -> bool:
     """Tell whether a generation has these model settings."""
     try:
-        trained = ModelConfig.model_validate(
-            read_model_card(open_store(store), generation)["config"]
-        )
+        trained = model_settings(read_model_card(open_store(store), generation))
     except ValidationError:  # of another version, which knew other settings
         return False
     return trained == settings

@@ -17,6 +17,9 @@ max_duration_s = 600
 [features]
 n_mels = 64
 
+[models]
+encoder = "hpss-cnn"
+
 [models.genre_cnn]
 widths = [32, 64]
 """
@@ -132,12 +135,26 @@ def test_a_missing_file_or_a_folder_is_refused_by_name(tmp_path):
         load_config(tmp_path)
 
 
+def test_an_encoder_without_its_input_is_refused_with_both_ways_out():
+    message = refusal("[features]\ntagger_mel = false")
+    assert message == (
+        "night.toml: models.encoder='musicnn' reads the mel bands that features.tagger_mel=false "
+        "leaves out; set features.tagger_mel=true, or models.encoder='hpss-cnn'"
+    )
+    other = refusal("[features]\nn_mels = 64")
+    assert "reads features of n_mels=128, and features.n_mels=64; leave it out, or" in other
+    without = '[features]\ntagger_mel = false\n[models]\nencoder = "hpss-cnn"'
+    assert not parse_config(tomllib.loads(without), source="x").features.tagger_mel
+
+
 def test_only_settings_of_the_features_change_their_fingerprint():
     default = PipelineConfig().feature_fingerprint
     same = parse_config(
         tomllib.loads("max_failed_share = 0.9\n[decode]\nmax_duration_s = 60"), source="x"
     )
-    other = parse_config(tomllib.loads("[features]\nhop_length = 256"), source="x")
+    other = parse_config(
+        tomllib.loads("models.encoder = 'hpss-cnn'\n[features]\nhop_length = 256"), source="x"
+    )
     assert same.feature_fingerprint == default
     assert other.feature_fingerprint != default
 

@@ -25,6 +25,7 @@ from musichash_core.features import (
     extract_mel_power,
 )
 from musichash_core.hpss import hpss
+from musichash_core.model_config import ModelConfig
 from musichash_core.spectrogram import stft
 
 OF_FULL_SCALE = 1e-4
@@ -309,21 +310,31 @@ def test_derived_settings():
     assert (CONFIG.n_bins, CONFIG.frame_rate_hz) == (1025, 22050 / 512)
 
 
-DEFAULT_FINGERPRINT = "275ee5ba05ce"
-"""Of the default features when the first stores were made: another one extracts them all anew."""
+DEFAULT_FINGERPRINT = "a7be7de3610b"
+"""Of the default features, which hold the tagger's mel bands: stores with another one extract all
+tracks anew."""
+
+FIRST_FINGERPRINT = "275ee5ba05ce"
+"""Of the default features before the tagger's mel bands were among them."""
+
+WITHOUT_TAGGER = PipelineConfig(
+    features=FeatureConfig(tagger_mel=False), models=ModelConfig(encoder="hpss-cnn")
+)
 
 
-def test_the_default_features_are_those_of_the_first_stores():
+def test_the_default_features_stay_the_same():
     assert PipelineConfig().feature_fingerprint == DEFAULT_FINGERPRINT
-    off = PipelineConfig(features=FeatureConfig(tagger_mel=False))
-    assert off.feature_fingerprint == DEFAULT_FINGERPRINT
+    on = PipelineConfig(features=FeatureConfig(tagger_mel=True))
+    assert on.feature_fingerprint == DEFAULT_FINGERPRINT
 
 
-def test_features_with_tagger_mel_are_others_and_survive_json():
-    config = PipelineConfig(features=FeatureConfig(tagger_mel=True))
-    assert config.feature_fingerprint != DEFAULT_FINGERPRINT
-    for config_ in (config, PipelineConfig()):
-        assert PipelineConfig.model_validate_json(config_.model_dump_json()) == config_
+def test_without_the_taggers_bands_the_features_are_those_of_the_first_stores():
+    assert WITHOUT_TAGGER.feature_fingerprint == FIRST_FINGERPRINT
+
+
+def test_features_with_and_without_tagger_mel_survive_json():
+    for config in (PipelineConfig(), WITHOUT_TAGGER):
+        assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
 
 
 WARM_AND_EXTRACT = """

@@ -55,6 +55,53 @@ def test_the_default_has_the_size_that_the_method_states():
     assert abs(n_parameters - 391_466) < 1000  # METHOD 3 counts convolution biases
 
 
+def test_the_default_draws_the_weights_that_it_always_drew():
+    torch.manual_seed(7)
+    expected = []
+    for n_in, n_out in ((3, 4), (4, 6), (6, 8)):
+        conv = torch.nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+        expected += [conv.weight, *torch.nn.BatchNorm2d(n_out).parameters()]
+    expected += torch.nn.Linear(16, 4).parameters()
+    found = list(build(seed=7).parameters())
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    # Older checkpoints and fingerprints do not know the setting.
+    assert "fusion" not in GenreCNNConfig().model_dump()
+    assert GenreCNNConfig(fusion="towers").model_dump()["fusion"] == "towers"
+
+
+@pytest.mark.parametrize("fusion", ["early", "towers"])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize(("n_channels", "n_genres"), [(1, 2), (3, 10)])
+def test_parameters_are_counted_as_torch_has_them(fusion, kernel_size, n_channels, n_genres):
+    config = GenreCNNConfig(widths=(6, 12, 9), kernel_size=kernel_size, fusion=fusion)
+    model = GenreCNN(config, n_channels=n_channels, n_mels=32, n_genres=n_genres)
+    expected = sum(parameter.numel() for parameter in model.parameters())
+    assert config.n_parameters(n_channels, n_genres) == expected
+
+
+def test_a_tower_is_a_network_of_its_channel_alone():
+    towers = build(GenreCNNConfig(widths=(12, 15), fusion="towers")).eval()
+    x = segments(2)
+    found = towers.feature_maps(x)
+    for channel in range(3):
+        # The plain operations, with this tower's share of the kernels.
+        alone = x[:, channel : channel + 1]
+        for level, block in enumerate(towers.conv_blocks):
+            share = len(block[0].weight) // 3
+            own = slice(channel * share, (channel + 1) * share)
+            alone = torch.nn.functional.conv2d(alone, block[0].weight[own], padding=1)
+            alone = (alone / (1 + block[1].eps) ** 0.5).relu()  # a norm that has seen nothing
+            alone = torch.nn.functional.max_pool2d(alone, 2)
+            torch.testing.assert_close(found[level][:, own], alone, atol=FLOAT32, rtol=0)
+
+
+def test_widths_that_cannot_be_divided_between_towers_are_refused():
+    with pytest.raises(ParameterError, match=r"widths=\(6, 8\) cannot be divided between 3"):
+        build(GenreCNNConfig(widths=(6, 8), fusion="towers"))
+
+
 def test_input_is_standardised_per_channel_and_band():
     model = build().eval()
     mean, deviation = torch.rand(3, 32), 0.5 + torch.rand(3, 32)

@@ -30,6 +30,8 @@ TINY = """
 max_failed_share = 0.5
 [partitions]
 max_tracks = 3
+[models]
+encoder = "hpss-cnn"
 [models.segments]
 max_per_track = 4
 [models.genre_cnn]

@@ -201,14 +201,30 @@ def test_bad_input_gives_one_sentence_and_leaves_the_store_as_it_was(
     assert file_times(nights.store) == before
 
 
-def test_a_catalogue_without_labels_and_a_store_without_model_is_refused(
-    musichash, prefect_server, tmp_path, tones
+def test_a_catalogue_without_labels_is_refused_where_the_default_model_does_not_fit(
+    musichash, prefect_server, tmp_path, tones, tiny_config_path
 ):
-    spoken = musichash("run", "--catalogue", tones / "hum", "--store", tmp_path / "new")
+    spoken = musichash(
+        *("run", "--catalogue", tones / "hum", "--store", tmp_path / "new"),
+        *("--config", tiny_config_path),
+    )
     said = spoken.err.splitlines()[-1]
     assert spoken.code == 2
     assert "the store has no model and the catalogue has 0 label(s)" in said
     assert "--labels" in said
+    assert "models.encoder='hpss-cnn' is always trained" in said
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--labels", "none"]])
+def test_a_dry_run_says_that_the_default_model_will_be_used(musichash, tmp_path, tones, more):
+    catalogue = tones if more else tones / "hum"
+    arguments = ["run", "--catalogue", catalogue, "--store", tmp_path / "new", *more, "--dry-run"]
+    spoken = musichash(*arguments)
+    assert spoken.code == 0
+    assert "the shipped default model will be used" in spoken.out
+    assert json.loads(musichash(*arguments, "--json").out)["installs_default_model"]
+    assert "default model" not in musichash(*arguments[:2], tones, *arguments[3:5], "--dry-run").out
     assert not (tmp_path / "new").exists()
 
 
@@ -244,6 +260,7 @@ def test_a_folder_with_other_files_is_no_place_for_a_store(
         ["scan", "--catalogue", "CATALOGUE"],
         ["plan"],
         ["extract"],
+        ["describe"],
         ["train"],
         ["encode"],
         ["index"],
@@ -389,7 +406,7 @@ def test_the_stages_by_hand_give_the_snapshot_of_a_run(
     assert by_hand["digest"] == by_run["digest"]
 
 
-@pytest.mark.parametrize("command", ["plan", "extract", "train", "encode", "index"])
+@pytest.mark.parametrize("command", ["plan", "extract", "describe", "train", "encode", "index"])
 def test_a_stage_without_a_scan_says_what_is_missing(musichash, tmp_path, command):
     from storage.store import create_store
 

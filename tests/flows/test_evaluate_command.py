@@ -19,6 +19,8 @@ front_end = "numba"
 n_mels = 32
 [decode]
 min_duration_s = 0.5
+[models]
+encoder = "hpss-cnn"
 [models.segments]
 n_frames = 32
 max_per_track = 2
@@ -115,10 +117,12 @@ def test_an_evaluation_prints_its_tables_and_goes_on_where_it_was(speak, tmp_pat
         (("--bits", "16,many"), "--bits 16,many: want whole numbers"),
         (("--bits", "8"), r"bits=\[8\]: want different multiples of 8, 16 to 256"),
         (("--methods", "crnn"), "no method 'crnn'; did you mean 'crnnh'"),
+        (("--features", "descriptors"), "features 'descriptors' with the encoder 'hpss-cnn'"),
         (("--unseen", "jazz"), r"unseen genres \['jazz'\] have no tracks"),
     ],
 )
 def test_wrong_words_are_refused(speak, words, message):
     with pytest.raises(ParameterError, match=message):
         raise speak(*words).exception
+    assert speak("--encoder", "vgg").exit_code == 2
     assert speak("--study", "moods").exit_code == 2

@@ -268,6 +268,15 @@ def test_the_summary_table_has_a_row_per_stage(nights):
     assert next(row for row in rows if row["stage"] == "extract")["done"] == 7
 
 
+def test_a_night_that_trains_leaves_its_learning_curves_in_the_ui(nights):
+    curves = artifacts_of(nights.first)["learning-curves"]
+    assert curves.type == "markdown"
+    assert "| genre | 2 |" in curves.data
+    assert "| hash | 2 |" in curves.data
+    assert "](data:image/png;base64," in curves.data
+    assert "learning-curves" not in artifacts_of(nights.second)
+
+
 def test_the_morning_report_names_failures_and_remedies(nights):
     text = artifacts_of(nights.first)["morning-report"].data
     assert text.startswith(f"# {nights.first.account['sentence']}")

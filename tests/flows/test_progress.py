@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 
 import pytest
 from prefect import flow
@@ -14,9 +15,11 @@ from flows.progress import (
     Reporters,
     RichReporter,
     current_reporter,
+    describe_epoch,
     giving_terminal_back,
     reporting,
 )
+from musichash_core.training_records import TrainingEvent
 
 
 def console(*, is_terminal):
@@ -39,6 +42,19 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left():
     assert "1 failed" in shown
     assert "left" in shown
     assert shown.rstrip().endswith("4 tracks [in brackets]")
+
+
+def test_a_bar_shows_how_a_training_stands():
+    screen = console(is_terminal=True)
+    reporter = RichReporter(screen)
+    reporter.start("train-genre", 2, "epochs")
+    event = TrainingEvent("genre", 1, 2, 0.12345, "track accuracy", 0.75, is_best=True)
+    reporter.advance("train-genre", 1)
+    reporter.note("train-genre", describe_epoch(event))
+    reporter.finish("train", "done")
+    reporter.note("train-genre", "too late, and harmless")
+    assert "loss 0.123, track accuracy 0.750" in screen.file.getvalue().replace("\n", " ")
+    assert describe_epoch(replace(event, validation_metric=None)) == "loss 0.123"
 
 
 def test_a_log_gets_one_line_per_stage():

@@ -36,6 +36,7 @@ GENRES = ("blues", "disco")
 
 SMALL_MODELS = ModelConfig.model_validate(
     {
+        "encoder": "hpss-cnn",
         "segments": SegmentConfig(n_frames=32),
         "genre_cnn": {"widths": [4, 4]},
         "crnn_hash": {"n_bits": N_BITS, "n_maps": 4, "map_shape": [4, 4], "n_hidden": 8},

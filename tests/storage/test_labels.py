@@ -1,5 +1,7 @@
 """Labels from folders and from files; every mistake names the file and the row."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -44,6 +46,13 @@ def test_labels_and_groups_are_taken_from_the_file(labels, files):
     assert [(row.file.path, row.label, row.group) for row in rows] == [
         ("rock/a.ogg", "rock", "Queen"),
         ("b.ogg", None, None),
+    ]
+
+
+def test_none_in_place_of_a_file_gives_no_labels_whatever_the_folders(files):
+    rows = labels_from_file(Path("none"), files)
+    assert [(row.file, row.label, row.group) for row in rows] == [
+        (file, None, None) for file in files
     ]
 
 

@@ -16,6 +16,7 @@ SETTINGS = {
     "decode": {"min_duration_s": 0.5},
     "partitions": {"max_tracks": 2},
     "models": {
+        "encoder": "hpss-cnn",
         "segments": {"n_frames": 32, "max_per_track": 3},
         "genre_cnn": {"widths": [4, 4]},
         "crnn_hash": {"n_bits": 32, "n_maps": 2, "map_shape": [4, 4], "n_hidden": 8, "n_pooled": 8},
@@ -32,6 +33,14 @@ SETTINGS = {
 def config():
     """Settings under which everything takes a moment."""
     return parse_config(SETTINGS, source="the tests")
+
+
+@pytest.fixture(scope="session")
+def described_config():
+    """The default encoder and the default features, which it needs."""
+    settings = {name: SETTINGS[name] for name in ("front_end", "decode", "partitions")}
+    heads = {"n_perceptrons": 1, "n_hidden": 8, "epochs": 2, "min_steps": 2}
+    return parse_config(settings | {"models": {"heads": heads}}, source="the tests")
 
 
 @pytest.fixture
@@ -155,6 +164,32 @@ def publish_all(config, store, with_model, partitions_below):
         for name in todo:
             encode_partition(store, name, config.feature_fingerprint, generation)
         n_done = sum(summary.n_done for summary in done)
+        publish(store, config, start_run(open_store(store)), n_done=n_done, n_reused=0)
+        return Published(store, root, generation)
+
+    return run
+
+
+@pytest.fixture
+def publish_described(described_config, store, partitions_below):
+    """Extract, describe, train, encode and publish everything below a folder, as a run does."""
+    from storage.runs import start_run
+    from storage.store import open_store
+    from tasks.describe import describe_partition, partitions_to_describe
+    from tasks.encode import encode_partition, partitions_to_encode
+    from tasks.extract import extract_partition
+    from tasks.index import publish
+    from tasks.train import train
+
+    def run(root):
+        config, fingerprint = described_config, described_config.feature_fingerprint
+        partitions = partitions_below(store, root, config)
+        n_done = sum(extract_partition(store, part, config).n_done for part in partitions)
+        for name in partitions_to_describe(store, fingerprint)[0]:
+            describe_partition(store, name, fingerprint)
+        generation = train(store, config).generation
+        for name in partitions_to_encode(store, fingerprint, generation)[0]:
+            encode_partition(store, name, fingerprint, generation)
         publish(store, config, start_run(open_store(store)), n_done=n_done, n_reused=0)
         return Published(store, root, generation)
 

@@ -1,15 +1,22 @@
 """Encoding a partition: rows that do not depend on their neighbours, written once."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from musichash_core.codes import logits_to_codes
+from musichash_core.descriptor_models import encode_description
+from musichash_core.descriptors import describe_track, description_fingerprint
 from musichash_core.inference import encode_track
+from musichash_core.musicnn.pretrained import load_musicnn
 from musichash_core.records import partition_of
 from storage.atomic import digest_tree
 from storage.encoded_store import read_encoded
-from storage.errors import FingerprintMismatchError
+from storage.errors import ArtefactMissingError, DamagedArtefactError, FingerprintMismatchError
 from storage.feature_store import FeaturePartition
+from storage.published import read_table, require_snapshot
+from storage.receipts import finished_partitions
 from storage.store import open_store
 from tasks.encode import encode_partition, partitions_to_encode
 from tasks.extract import extract_partition
@@ -95,3 +102,64 @@ def test_a_model_of_other_features_is_refused(store, extracted, config):
     _, generation = extracted
     with pytest.raises(FingerprintMismatchError, match="use the configuration it was trained"):
         encode_partition(store, "any", "0" * 12, generation)
+
+
+# --- the default encoder ---
+
+
+def published_rows(published):
+    layout = open_store(published.store)
+    snapshot = require_snapshot(layout)
+    tables = (read_table(layout, snapshot, name) for name in ("predictions", "codes"))
+    return [{row["track_id"]: row for row in table.to_pylist()} for table in tables]
+
+
+def test_rows_of_the_default_encoder_are_those_of_the_description_of_each_track_alone(
+    publish_described, four_tones, described_config
+):
+    published = publish_described(four_tones.root)
+    fingerprint = described_config.feature_fingerprint
+    predictions, codes = published_rows(published)
+    models = loaded_models(published.store, published.generation, fingerprint)
+    network = load_musicnn()
+    layout = open_store(published.store)
+    n_seen = 0
+    for partition_id in finished_partitions(layout.features_root(fingerprint)):
+        partition = FeaturePartition(layout.feature_partition_path(fingerprint, partition_id))
+        for (facts, track), (_, tagger) in zip(
+            partition.track_frames(), partition.tagger_frames(), strict=True
+        ):
+            alone = encode_description(models, describe_track(network, track, tagger))
+            prediction, code = predictions[facts.track_id], codes[facts.track_id]
+            assert prediction["genre"] == models.genres[alone.genre]
+            assert prediction["n_segments"] == alone.n_segments
+            np.testing.assert_array_equal(np.float32(code["logits"]), alone.hash_logits)
+            assert code["code"] == logits_to_codes(alone.hash_logits).tobytes()
+            n_seen += 1
+    assert n_seen == len(predictions) == len(codes) == 4
+
+
+def test_descriptions_of_other_tracks_are_not_encoded(
+    publish_described, four_tones, described_config
+):
+    published = publish_described(four_tones.root)
+    fingerprint = described_config.feature_fingerprint
+    layout = open_store(published.store)
+    root = layout.descriptions_root(fingerprint, description_fingerprint())
+    first, second = finished_partitions(root)
+    shutil.rmtree(root / first)
+    encoded = layout.encoded_partition_path(published.generation, first)
+    shutil.rmtree(encoded)
+    with pytest.raises(ArtefactMissingError, match="run 'musichash describe' first"):
+        encode_partition(published.store, first, fingerprint, published.generation)
+    shutil.copytree(root / second, root / first)
+    with pytest.raises(DamagedArtefactError, match="does not describe the tracks of"):
+        encode_partition(published.store, first, fingerprint, published.generation)
+    assert not encoded.exists()
+
+
+@pytest.fixture
+def four_tones(catalogue):
+    for path, hz in (("high/a", 1760), ("high/b", 1600), ("low/a", 220), ("low/b", 240)):
+        catalogue.add(f"{path}.wav", hz)
+    return catalogue

@@ -16,7 +16,7 @@ from musichash_core.evaluation.split_audit import SplitAudit
 from musichash_core.segments import TrackFrames
 from musichash_core.splits import DividedTracks
 from storage.catalogue import read_catalogue
-from storage.errors import ManifestError
+from storage.errors import ArtefactMissingError, ManifestError
 from storage.evaluations import COMPARISONS, RECOGNITION, RETRIEVAL
 from storage.layout import StoreLayout
 from storage.store import create_store, open_store
@@ -25,6 +25,7 @@ from tasks.evaluation_methods import BASELINE_KEYS, INPUT_CHANNELS, METHOD_KEYS,
 from tasks.evaluation_networks import with_channels
 from tasks.evaluation_recognition import cepstral_statistics
 from tasks.evaluation_scores import score_logits
+from tasks.evaluation_tables import Finished, Unit, recognition_rows
 from tasks.evaluation_text import describe_evaluation
 from tasks.evaluation_tracks import EvaluationTracks, divide_tracks, labelled_tracks
 from tasks.extract import extract_partition
@@ -40,6 +41,7 @@ SETTINGS = {
     "decode": {"min_duration_s": 0.5},
     "partitions": {"max_tracks": 16},
     "models": {
+        "encoder": "hpss-cnn",
         "segments": {"n_frames": 32, "max_per_track": 3},
         "genre_cnn": {"widths": [8, 8], "dropout": 0.0},
         "crnn_hash": {"n_bits": 32, "n_maps": 2, "map_shape": [4, 4], "n_hidden": 8, "n_pooled": 8},
@@ -408,7 +410,7 @@ def test_another_catalogue_order_gives_the_same_digits(
 def test_the_study_of_inputs_compares_every_choice_of_channels(music_store, settings, tmp_path):
     request = EvaluationRequest(n_seeds=1, study="inputs")
     told = evaluate(music_store, settings, request, output=str(tmp_path))
-    assert [row["method"] for row in told["recognition"]] == list(INPUT_CHANNELS)
+    assert [row["method"] for row in told["recognition"]] == [*INPUT_CHANNELS, "mfcc-rf"]
     compared = {(row["method"], row["against"]) for row in told["comparisons"]}
     assert ("O+H+P", "O+O+O") in compared
     assert ("O+H+P", "O") in compared
@@ -430,6 +432,75 @@ def test_cepstral_statistics_of_a_steady_sound_do_not_vary():
     # The first coefficient of an orthonormal cosine transform is the sum over sqrt(n).
     assert found[0] == pytest.approx((np.arange(40) * 0.5 - 80).sum() / np.sqrt(40))
     np.testing.assert_allclose(found[20:], 0.0, atol=1e-9)
+
+
+# --- the pretrained encoder ---
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory, music):
+    """A store with what the pretrained encoder reads, and settings that use it."""
+    models = SETTINGS["models"] | {"encoder": "musicnn"}
+    models["training"] = models["training"] | {"hash_stage": {"epochs": 4, "cached_crops": 4}}
+    plain = SETTINGS | {"features": {"n_mels": 128, "tagger_mel": True}, "models": models}
+    settings = parse_config(plain, source="the tests")
+    return music.extracted(tmp_path_factory.mktemp("pretrained"), settings), settings
+
+
+def test_the_pretrained_encoder_serves_networks_and_baselines(pretrained, tmp_path):
+    store, settings = pretrained
+    methods = ("crnnh+", "ctrl-gap", "ctrl-last", "ctrl-time", "descriptor-hash", "itq-cca")
+    request = EvaluationRequest(bits=(16,), n_seeds=1, methods=methods)
+    told = evaluate(store, settings, request, output=str(tmp_path))
+    assert told["about"]["request"]["encoder"] == "musicnn"
+    assert told["about"]["request"]["pooled"] == "descriptors"
+    for method in ("crnnh+", "descriptor-hash", "itq-cca"):
+        assert figure(told, method, 16) > 0.9, method
+    recognition = {row["method"]: row for row in told["recognition"]}
+    assert set(recognition) == {"descriptor-head", "musicnn", "mfcc-rf"}
+    assert min(row["accuracy"]["mean"] for row in recognition.values()) > 0.9
+    assert recognition["musicnn"]["macro_recall_without_classical"] is None
+    (vectors,) = (tmp_path / "rows").rglob("descriptors.npy")
+    assert np.load(vectors).shape[:2] == (N_TRACKS, 3)
+    (row,) = (tmp_path / "rows").rglob("retrieval-crnnh+-16bits-seed0.json")
+    content = row.read_bytes()
+    row.unlink()
+    evaluate(store, settings, request, output=str(tmp_path))
+    assert row.read_bytes() == content
+
+
+def test_pooled_maps_can_stand_in_for_vectors(pretrained, tmp_path):
+    store, settings = pretrained
+    maps = {}
+    for pooled in ("last", "all"):
+        request = EvaluationRequest(bits=(16,), n_seeds=1, methods=("itq-cca",), pooled=pooled)
+        told = evaluate(store, settings, request, output=str(tmp_path))
+        maps[told["about"]["fingerprint"]] = figure(told, "itq-cca", 16)
+        assert not list((tmp_path / "rows" / told["about"]["fingerprint"]).glob("*.npy"))
+    assert len(maps) == 2
+    assert min(maps.values()) > 0.8
+
+
+def test_a_store_without_tagger_frames_says_what_it_lacks(music, settings, tmp_path):
+    features = settings.features.model_copy(update={"tagger_mel": False})
+    lacking = settings.model_copy(update={"features": features})
+    store = music.extracted(tmp_path, lacking)
+    with pytest.raises(ArtefactMissingError, match="tagger_mel"):
+        evaluate(store, lacking, EvaluationRequest(encoder="musicnn"), output=str(tmp_path / "o"))
+    with pytest.raises(ParameterError, match="features 'descriptors' with the encoder 'hpss-cnn'"):
+        evaluate(store, lacking, EvaluationRequest(pooled="descriptors"))
+    with pytest.raises(ParameterError, match="method 'descriptor-hash' with the encoder"):
+        evaluate(store, lacking, EvaluationRequest(methods=("descriptor-hash",)))
+
+
+def test_recall_without_classical_is_the_mean_over_the_other_genres():
+    confusion = [[8, 2, 0], [0, 5, 0], [1, 1, 2]]
+    content = {"figures": {"n_tracks": 19.0, "accuracy": 15 / 19}, "confusion": confusion}
+    one = Finished(Unit("recognition", "x", 0), content)
+    (row,) = recognition_rows([one], {"x": "X"}, ("blues", "classical", "rock"))
+    assert row["macro_recall_without_classical"] == pytest.approx((0.8 + 0.5) / 2)
+    (row,) = recognition_rows([one], {"x": "X"}, ("blues", "jazz", "rock"))
+    assert row["macro_recall_without_classical"] is None
 
 
 # --- wrong questions ---

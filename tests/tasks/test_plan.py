@@ -149,7 +149,7 @@ def test_other_feature_settings_have_everything_to_do(
 ):
     for partition in partitions_below(store, three_tracks.root, config):
         extract_partition(store, partition, config)
-    other = PipelineConfig(features={"n_mels": 40})
+    other = PipelineConfig(features={"n_mels": 40}, models={"encoder": "hpss-cnn"})
     assert counts(make_plan(store, scan(store, three_tracks), other)) == {"seen": 3, "new": 3}
 
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from musichash_core.codes import hamming_distance
 from musichash_core.errors import ParameterError
@@ -16,7 +17,13 @@ from storage.snapshots import current_snapshot
 from storage.store import open_store
 from tasks.index import publish
 from tasks.scan import look, record
-from tasks.search import QueryFileError, UnknownTrackError, search_file, search_track
+from tasks.search import (
+    QueryFileError,
+    UnknownTrackError,
+    encode_file,
+    search_file,
+    search_track,
+)
 
 HZ = (220, 330, 440, 880, 1760)
 
@@ -167,3 +174,26 @@ def test_no_store_and_no_snapshot_are_told_apart(store, config, tmp_path):
 def test_the_answer_is_plain_json(published):
     answer = search_track(published.store, "low/220.wav", k=1).as_dict()
     assert json.loads(json.dumps(answer)) == answer | {"matches": list(answer["matches"])}
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_with_the_default_encoder_a_file_gets_the_code_of_the_same_track(
+    publish_described, catalogue, described_config, sounds, suffix
+):
+    for path, hz in (("high/a", 1760), ("high/b", 1600), ("low/a", 220), ("low/b", 240)):
+        catalogue.add(f"{path}.wav", hz, sr=44_100 if hz == 220 else 22_050)
+    published = publish_described(catalogue.root)
+    y, sr = soundfile.read(catalogue.root / "low/a.wav", dtype="int16")
+    query = catalogue.root / f"query.{suffix}"
+    soundfile.write(query, y, sr)
+    encoded = encode_file(
+        published.store, str(query), described_config, generation=published.generation
+    )
+    layout = open_store(published.store)
+    (table,) = table_paths(layout, current_snapshot(layout), "codes")
+    rows = pq.read_table(table).to_pylist()
+    asked = search_file_id(published, "low/a.wav")
+    (logits,) = (row["logits"] for row in rows if row["track_id"] == asked)
+    np.testing.assert_array_equal(np.float32(logits), encoded.hash_logits)
+    answer = search_file(published.store, str(query), described_config, k=1)
+    assert answer.matches[0].distance == 0

@@ -1,0 +1,69 @@
+"""Stage 4, describe: a few thousand numbers per track, and per half, for descriptor models.
+
+A track's description depends on its features alone, so it is computed once, whatever models are
+trained on it later.
+
+Public: `describe_partition`, `partitions_to_describe`.
+"""
+
+import time
+
+from musichash_core.descriptors import N_DESCRIPTORS, describe_with_halves, description_fingerprint
+from musichash_core.process_memory import peak_memory_bytes
+from musichash_core.records import PartitionSummary
+from storage.description_store import write_descriptions
+from storage.feature_store import FeaturePartition
+from storage.receipts import finished_partitions
+from storage.store import open_store
+from tasks.resources import tagging_network
+
+
+def partitions_to_describe(store: str, feature_fingerprint: str) -> tuple[list[str], int]:
+    """List the feature partitions without descriptions, and count those that have them."""
+    layout = open_store(store)
+    root = layout.descriptions_root(feature_fingerprint, description_fingerprint())
+    done = set(finished_partitions(root))
+    extracted = finished_partitions(layout.features_root(feature_fingerprint))
+    todo = [partition_id for partition_id in extracted if partition_id not in done]
+    return todo, len(extracted) - len(todo)
+
+
+def describe_partition(store: str, partition_id: str, feature_fingerprint: str) -> PartitionSummary:
+    """Compute and store the descriptions of one feature partition.
+
+    Each track is described by itself, so that its rows never depend on its neighbours.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If the partition was extracted without the tagger's frames.
+    """
+    started = time.process_time()
+    layout = open_store(store)
+    network = tagging_network()
+    partition = FeaturePartition(layout.feature_partition_path(feature_fingerprint, partition_id))
+    described = []
+    audio_s = 0.0
+    for (stored, track), (_, tagger_frames) in zip(
+        partition.track_frames(), partition.tagger_frames(), strict=True
+    ):
+        described.append((stored.track_id, describe_with_halves(network, track, tagger_frames)))
+        audio_s += stored.duration_s
+    folder = layout.description_partition_path(
+        feature_fingerprint, description_fingerprint(), partition_id
+    )
+    write_descriptions(
+        folder,
+        described,
+        fingerprint=folder.parent.name,
+        n_descriptors=N_DESCRIPTORS,
+        n_tags=len(network.tags),
+    )
+    return PartitionSummary(
+        partition_id=partition_id,
+        n_done=len(described),
+        audio_s=audio_s,
+        cpu_s=time.process_time() - started,
+        n_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        peak_memory_bytes=peak_memory_bytes(),
+    )
