@@ -3,8 +3,6 @@
 Public: `FEATURE_FORMAT`, `FeatureConfig`.
 """
 
-import operator
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,13 +33,10 @@ class FeatureConfig(BaseModel):
     margin: float = Field(
         default=1.0, ge=1, le=100, description="how much one part must exceed the other"
     )
-    # Left out of the dump where it is off: stores made before it was the default, or before it was
-    # known, keep their fingerprint under ``tagger_mel = false``.
     tagger_mel: bool = Field(
         default=True,
         description="also keep the mel bands that the musicnn networks read; models.encoder = "
         "'musicnn' needs them",
-        exclude_if=operator.not_,
     )
 
     @model_validator(mode="after")

@@ -95,6 +95,9 @@ RECOGNITION = pa.schema(
         _field("name", pa.string(), "as tables print it"),
         _SEED,
         _field("n_tracks", pa.int64(), "held-out tracks of seen genres: database and queries"),
+        _field(
+            "n_parameters", pa.int64(), "weights that are trained; empty for forests", nullable=True
+        ),
         _score("accuracy", "share of tracks given their own genre"),
         _score("macro_recall", "every genre weighs the same"),
         _score("macro_recall_without_classical", "the same without the genre classical, if any"),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from musichash_core.compute_device import choose_device, reproducible_torch
 from musichash_core.crnn_hash import CRNNHash
 from musichash_core.descriptor_models import DescribedTracks, train_descriptor_models
-from musichash_core.descriptors import DESCRIPTION_NETWORK, describe_with_halves
+from musichash_core.descriptors import DESCRIPTION_NETWORK, describe_track
 from musichash_core.evaluation.genre_scores import mean_by_track
 from musichash_core.hash_baselines.hash_centres import hash_centres
 from musichash_core.hash_training import (
@@ -125,17 +125,9 @@ class PretrainedEvaluation:
             split=found.split,
         )
 
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """Descriptors of all tracks, ``(n_tracks, n_numbers)``."""
-        return self.descriptions[:, 0]
-
     @cached_property
-    def descriptions(self) -> NDArray[np.float32]:
-        """Descriptors of all tracks and of their halves, ``(n_tracks, 3, n_numbers)``.
-
-        Computed once per evaluation.
-        """
+    def vectors(self) -> NDArray[np.float32]:
+        """Descriptors of all tracks, ``(n_tracks, n_numbers)``, computed once per evaluation."""
         kept = self._folder.vectors()
         if kept is not None and len(kept) == len(self._found.tracks):
             return kept
@@ -146,8 +138,7 @@ class PretrainedEvaluation:
             assert isinstance(network, MusiCNN)
             for track, tagger in pairs:
                 whole: FrameSource = tagger.frames[0 : len(tagger.frames)][:, 0]
-                described = describe_with_halves(network, track, whole)
-                rows.append(np.stack([one.vector for one in described]))
+                rows.append(describe_track(network, track, whole).vector)
         vectors = np.stack(rows)
         self._folder.keep_vectors(vectors)
         return vectors
@@ -211,7 +202,9 @@ class PretrainedEvaluation:
     def descriptor_heads(
         self, config: ModelConfig, on_event: Callable[[TrainingEvent], None]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Train the product's own heads on the training side's descriptors and their halves.
+        """Train the product's own heads on the training side's vectors.
+
+        Without the vectors of halves that a night trains them on too: no other method has them.
 
         Parameters
         ----------
@@ -227,7 +220,7 @@ class PretrainedEvaluation:
         data = self._data
         items = DescribedTracks(
             tuple(track.track_id for track in data.tracks),
-            self.descriptions[self._rows_of_data],
+            np.repeat(self.vectors[self._rows_of_data, None], 3, axis=1),
             tuple(data.genres[label] for label in data.labels),
             tuple(data.groups.tolist()),
         )

@@ -321,7 +321,7 @@ def test_features_that_the_model_does_not_read_are_refused_before_any_work(
     musichash, prefect_server, nights, file_times, tmp_path
 ):
     config = tmp_path / "other.toml"
-    config.write_text("[features]\nn_mels = 64\n")
+    config.write_text("[features]\nn_mels = 64\n[models]\nencoder = 'hpss-cnn'\n")
     before = file_times(nights.store)
     for more in ([], ["--dry-run"]):
         spoken = musichash(
@@ -424,7 +424,7 @@ def test_stages_in_the_wrong_order_name_the_stage_that_is_missing(
     assert "run 'musichash train' first" in musichash("encode", *settings).err
     assert "run 'musichash train' first" in musichash("index", *settings).err
     spoken = musichash("train", *settings)
-    assert spoken.code == 1
+    assert spoken.code == 2
     assert "0 label(s) with at least 2 decoded tracks" in spoken.err
 
 
@@ -541,7 +541,7 @@ def test_search_with_other_features_than_the_model_reads_is_refused(
     musichash, nights, sample, tmp_path
 ):
     config = tmp_path / "other.toml"
-    config.write_text("[features]\nn_mels = 64\n")
+    config.write_text("[features]\nn_mels = 64\n[models]\nencoder = 'hpss-cnn'\n")
     spoken = musichash(
         *("search", "--store", nights.store, "--config", config),
         *("--file", sample.music / "electronic/zaz-mus1.ogg"),

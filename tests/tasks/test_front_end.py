@@ -9,6 +9,7 @@ import soundfile
 
 from musichash_core.config import PipelineConfig
 from musichash_core.feature_config import FeatureConfig
+from musichash_core.model_config import ModelConfig
 from musichash_core.records import Partition, SourceFile, WorkItem, partition_of
 from storage.feature_store import FeaturePartition
 from storage.store import create_store
@@ -43,7 +44,9 @@ def partition_below(root: Path) -> Partition:
 
 
 def extract_with(name: str, root: Path, store: Path, features: FeatureConfig) -> FeaturePartition:
-    config = PipelineConfig(front_end=name, features=features)
+    config = PipelineConfig(
+        front_end=name, features=features, models=ModelConfig(encoder="hpss-cnn")
+    )
     layout = create_store(store)
     partition = partition_below(root)
     extract_partition(str(store), partition, config)

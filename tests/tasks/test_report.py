@@ -41,6 +41,7 @@ from tasks.report_training import OTHERS, training_facts
 CONFIG = PipelineConfig(
     features=FeatureConfig(sr=8000, n_fft=512, hop_length=128, n_mels=16),
     models=ModelConfig(
+        encoder="hpss-cnn",
         segments=SegmentConfig(n_frames=32, hop_frames=32, max_per_track=2),
         genre_cnn=GenreCNNConfig(widths=(4, 4, 4)),
         crnn_hash=CRNNHashConfig(n_bits=16, n_maps=4, map_shape=(2, 2), n_hidden=8, n_pooled=8),

@@ -1,3 +1,5 @@
+"""The genre head beside scikit-learn, and its training."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Codes from descriptors: components beside scikit-learn, frames, prefixes, genres."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Both heads together on genres made by hand, and the shipped default model."""
+
 from dataclasses import replace
 
 import numpy as np
