@@ -15,6 +15,7 @@ from flows.options import (
     CataloguesOption,
     ConfigOption,
     JsonOption,
+    LabelsOption,
     ManifestOption,
     RetryOption,
     SchedulerOption,
@@ -34,15 +35,6 @@ if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
 
 EXIT_WITH_FAILURES = 3
 
-LabelsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        help="CSV, Parquet or JSON lines with the columns 'track path', 'label' and optionally "
-        "'group'; without it the first folder below the catalogue is the label. 'none': folders "
-        "are no labels, and a store without a model gets the shipped default one.",
-    ),
-]
 RetrainOption = Annotated[
     bool, typer.Option("--retrain", help="Train a new model although the store has one.")
 ]

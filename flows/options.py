@@ -31,7 +31,8 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         help="CSV, Parquet or JSON lines with the columns 'track path', 'label' and optionally "
-        "'group'; without it the first folder below the catalogue is the label.",
+        "'group'; without it the first folder below the catalogue is the label. 'none': folders "
+        "are no labels, and a store without a model gets the shipped default one.",
     ),
 ]
 ManifestOption = Annotated[

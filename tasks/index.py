@@ -1,4 +1,4 @@
-"""Stage 6, index: write the tables, build the search index, and publish both as one snapshot.
+"""Stage 7, index: write the tables, build the search index, and publish both as one snapshot.
 
 Public: `publish`, `Published`.
 """

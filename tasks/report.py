@@ -1,4 +1,4 @@
-"""Stage 7, report: one self-contained HTML page about the current snapshot, for the morning.
+"""Stage 8, report: one self-contained HTML page about the current snapshot, for the morning.
 
 The page needs nothing from elsewhere: styles and pictures are inside, scripts are not there.
 
