@@ -39,7 +39,7 @@ from tasks.evaluation_scores import answerable_databases
 from tasks.evaluation_studies import STUDIES, Study, Variant, study_variants
 from tasks.evaluation_tables import (
     REAL,
-    WITHOUT,
+    WITHOUT_CLASSICAL,
     Finished,
     Unit,
     method_names,
@@ -66,7 +66,14 @@ RETRIEVAL_FIGURES = (
     *("n_items", "n_answered", "n_distinct_codes", "largest_bucket_share", "mean_bit_bias"),
     "mean_bit_correlation",
 )
-RECOGNITION_FIGURES = ("n_tracks", "accuracy", "macro_recall", WITHOUT, "macro_f1", "chance")
+RECOGNITION_FIGURES = (
+    "n_tracks",
+    "accuracy",
+    "macro_recall",
+    WITHOUT_CLASSICAL,
+    "macro_f1",
+    "chance",
+)
 
 
 @dataclass(frozen=True, slots=True)

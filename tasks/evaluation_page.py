@@ -15,7 +15,7 @@ from tasks.evaluation_methods import DESCRIPTOR_HASH, DESCRIPTOR_HEAD, METHOD_KE
 from tasks.evaluation_scores import mapped_positions
 from tasks.evaluation_studies import STUDIES
 from tasks.evaluation_study_figures import study_picture, study_rows
-from tasks.evaluation_tables import REAL, Finished, best_baseline
+from tasks.evaluation_tables import REAL, WITHOUT_CLASSICAL, Finished, best_baseline
 from tasks.evaluation_tracks import EvaluationTracks
 from tasks.report_drawing import Picture
 
@@ -71,6 +71,7 @@ def render_page(
         "about": told["about"],
         "split": _split_rows(told["about"]["split"]),
         "recognition": told["recognition"],
+        "has_classical": any(row[WITHOUT_CLASSICAL] is not None for row in told["recognition"]),
         "recognition_comparisons": _of_task(told["comparisons"], "recognition"),
         "confusion": _confusion(told, finished),
         "names": {row["method"]: row["name"] for row in told["retrieval"] + told["recognition"]},

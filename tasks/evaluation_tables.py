@@ -30,7 +30,7 @@ COMPARED = ("held", "unseen")
 CLASSICAL = "classical"
 """So unlike the other genres of the usual collections that it lifts every mean."""
 
-WITHOUT = "macro_recall_without_classical"
+WITHOUT_CLASSICAL = "macro_recall_without_classical"
 
 REAL = "real"
 """The one method without a length; it stands beside the codes of every length."""
@@ -128,7 +128,7 @@ def recognition_rows(
             figures = one.content["figures"]
             row = {key: figures[key] for key in RECOGNITION.names if key in figures}
             row["n_tracks"] = int(figures["n_tracks"])
-            row[WITHOUT] = _recall_without(one.content["confusion"], genres)
+            row[WITHOUT_CLASSICAL] = _recall_without(one.content["confusion"], genres)
             method, seed = one.unit.method, one.unit.seed
             rows.append({"method": method, "name": names[method], "seed": seed} | row)
     return rows
