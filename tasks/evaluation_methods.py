@@ -77,7 +77,7 @@ HASH_NETWORKS: dict[str, HashNetwork] = {
     ),
     "crnnh+": HashNetwork(
         "CRNNH+",
-        "ours: hierarchical LSTM, pooled skip, loss O",
+        "ours: hierarchical LSTM, pooled skip, loss O; with vectors, also the genre head's codes",
         _network(recurrent="hierarchical", loss=_LOSS_O),
     ),
     "configured": HashNetwork(

@@ -53,12 +53,6 @@ from storage.evaluations import EvaluationFolder
 from tasks.evaluation_networks import EncoderOutput, PooledMaps
 from tasks.evaluation_tracks import EvaluationTracks
 
-N_HEADS = 3
-"""Networks whose logits CRNNH+ averages; all are drawn to the same centres."""
-
-SEED_STEP = 100_003
-"""Between the seeds of two of them, so that no evaluation's seeds meet."""
-
 SCORING_BATCH = 256
 """Segments per call of a hashing network."""
 
@@ -253,27 +247,27 @@ class PretrainedEvaluation:
         config : ModelConfig
             From `settings`, with seed and length; a change of it where the method is one.
         sees_vectors : bool
-            Whether its skip sees the tracks' vectors as well; then it is `N_HEADS` networks, whose
-            mean counts.
+            Whether its skip sees the tracks' vectors as well; then the mean of its logits and of
+            the codes of the product's genre head counts, which are drawn to the same centres.
 
         Returns
         -------
         (n_encoded, n_bits) float64
         """
         pyramids = self._pyramids(config)
-        n_heads = N_HEADS if sees_vectors else 1
-        heads = [
-            self._train_one(config, pyramids, head, on_event, sees_vectors=sees_vectors)
-            for head in range(n_heads)
-        ]
-        mean: NDArray[np.float64] = np.mean(heads, axis=0)
-        return mean
+        logits = self._train_one(config, pyramids, on_event, sees_vectors=sees_vectors)
+        if not sees_vectors:
+            return logits
+        genres_only = config.heads.model_copy(update={"detail_weight": 0.0})
+        _, of_genres = self.descriptor_heads(
+            config.model_copy(update={"heads": genres_only}), on_event
+        )
+        return _of_unit_size(logits) + _of_unit_size(of_genres)
 
     def _train_one(
         self,
         config: ModelConfig,
         pyramids: _Pyramids,
-        head: int,
         on_event: Callable[[TrainingEvent], None],
         *,
         sees_vectors: bool,
@@ -283,13 +277,13 @@ class PretrainedEvaluation:
         crops, validation, encoded = pyramids.crops, pyramids.validation, pyramids.encoded
         if sees_vectors:
             crops, validation, encoded = self._with_vectors(pyramids)
-        with self._reproducible(seed + SEED_STEP * head):
+        with self._reproducible(seed):
             model = self._new_network(config, sees_vectors=sees_vectors)
             model.set_selected_maps(pyramids.selected)
             if config.crnn_hash.head == "centres":
                 centres = hash_centres(len(data.genres), config.crnn_hash.n_bits, seed=seed)
                 model.set_centres(torch.from_numpy(centres))
-            rng = np.random.default_rng([seed, 4, head])
+            rng = np.random.default_rng([seed, 4])
             training = PyramidTraining(data, config, crops, validation, rng)
             session = TrainingSession(training_identity(data, config), on_event)
             train_on_pyramids(model, training, session)
@@ -390,3 +384,8 @@ def _track_logits(
     by_track = torch.split(logits, list(encoded.lengths))
     means: NDArray[np.float64] = torch.stack([one.mean(dim=0) for one in by_track]).numpy()
     return means
+
+
+def _of_unit_size(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Bring the mean size of a bit's logit to 1, so that two methods count alike."""
+    return np.asarray(logits / np.abs(logits).mean(), dtype=np.float64)

@@ -100,7 +100,10 @@ def train_genre_head(
     learning = _Learning(x_NPD, targets_NG, _chances(labels, n_genres))
     n_steps = max(config.min_steps, config.epochs * n_tracks // config.batch_size)
     optimiser = torch.optim.AdamW(
-        head.perceptrons.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        head.perceptrons.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,  # the plain one takes half of a step's time
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
     ends = np.unique(np.linspace(0, n_steps, EVENTS + 1).astype(int)[1:]).tolist()
