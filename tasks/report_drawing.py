@@ -135,9 +135,9 @@ def style_axes(axes: Axes, *, title: str, x: str = "", y: str = "", ink: Ink = D
     axes.set_axisbelow(True)
 
 
-def add_legend(axes: Axes) -> None:
-    """Name the series of a chart."""
-    axes.legend(fontsize=8.5, frameon=False, labelcolor=DARK_INK.text)
+def add_legend(axes: Axes, place: Literal["upper left", "upper center", "upper right"]) -> None:
+    """Name the series of a chart at a given place; searching for the best can take a second."""
+    axes.legend(loc=place, fontsize=8.5, frameon=False, labelcolor=DARK_INK.text)
 
 
 def add_colour_bar(

@@ -117,7 +117,7 @@ def _draw_losses(axes: Axes, name: str, stage: StageSummary) -> None:
         return
     _draw_curve(axes, stage.train_losses, DARK_INK.main)
     _mark_best(axes, stage.best_epoch)
-    add_legend(axes)
+    add_legend(axes, "upper center")
 
 
 def _draw_metrics(axes: Axes, stage: StageSummary, chance: float | None) -> None:
@@ -131,7 +131,7 @@ def _draw_metrics(axes: Axes, stage: StageSummary, chance: float | None) -> None
     if chance is not None:
         axes.axhline(chance, color=DARK_INK.quiet, linewidth=1.0, linestyle="--", label="chance")
     _mark_best(axes, stage.best_epoch)
-    add_legend(axes)
+    add_legend(axes, "upper left")
 
 
 def _write_instead(axes: Axes, text: str) -> None:
@@ -191,7 +191,7 @@ def separation_picture(pairs: Separation) -> Picture:
     style_axes(axes, title="distance of two tracks", x="Hamming distance, bits", y="share of pairs")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlim(-0.5, max(4, int(np.flatnonzero(pairs.within + pairs.between)[-1])) + 0.5)
-    add_legend(axes)
+    add_legend(axes, "upper right")
     return finish_picture(figure, "Histogram of Hamming distances within and between labels")
 
 

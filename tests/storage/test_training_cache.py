@@ -64,4 +64,4 @@ def test_all_tracks_share_one_map(layout, helpers, frames):
     with training_tracks(layout, helpers.features, wanted) as tracks:
         maps = Path("/proc/self/maps").read_text()
         assert len(tracks) == 3
-        assert maps.count(layout.training_cache_path.name) == 1
+        assert maps.count(str(layout.training_cache_path)) == 1
