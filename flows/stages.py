@@ -173,14 +173,8 @@ def describe_stage(night: Night) -> StageSummary:
     todo, n_reused = partitions_to_describe(night.store, fingerprint)
     with _stage(night, "describe", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint) for name in todo)
-        for arguments, outcome in _fan_out(night, describe_partition, queue):
-            if isinstance(outcome, KilledWorker):
-                raise MusicHashError(
-                    f"describing partition {arguments[1]} killed its worker repeatedly; give "
-                    "workers more memory with --worker-memory"
-                ) from outcome
-            done.append(outcome)
-            night.reporter.advance("describe", 1)
+        outcomes = _fan_out(night, describe_partition, queue)
+        done += _partitions_done(night, outcomes, "describe", "describing")
     summary = _sum("describe", done, n_reused=n_reused)
     if not todo:
         return night.finish(summary, f"nothing to describe, {n_reused} partitions reused")
@@ -244,14 +238,8 @@ def encode_stage(night: Night) -> StageSummary:
     with _stage(night, "encode", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint, generation) for name in todo)
         gpu = night.workers.resources_for_gpu() if todo else {}
-        for arguments, outcome in _fan_out(night, encode_partition, queue, gpu):
-            if isinstance(outcome, KilledWorker):
-                raise MusicHashError(
-                    f"encoding partition {arguments[1]} killed its worker repeatedly; give workers "
-                    "more memory with --worker-memory"
-                ) from outcome
-            done.append(outcome)
-            night.reporter.advance("encode", 1)
+        outcomes = _fan_out(night, encode_partition, queue, gpu)
+        done += _partitions_done(night, outcomes, "encode", "encoding")
     summary = _sum("encode", done, n_reused=n_reused)
     if not todo:
         return night.finish(summary, f"nothing to encode, {n_reused} partitions reused")
@@ -330,6 +318,20 @@ def _fan_out(
 ) -> Iterator[Any]:
     """Fan out, without starting workers when there is no work."""
     return night.workers.fan_out(function, queue, resources or {}) if queue else iter(())
+
+
+def _partitions_done(
+    night: Night, outcomes: Iterator[Any], stage: str, doing: str
+) -> Iterator[PartitionSummary]:
+    """Give the summary of each partition as it is done; `doing` says what killed a worker."""
+    for arguments, outcome in outcomes:
+        if isinstance(outcome, KilledWorker):
+            raise MusicHashError(
+                f"{doing} partition {arguments[1]} killed its worker repeatedly; give workers "
+                "more memory with --worker-memory"
+            ) from outcome
+        yield outcome
+        night.reporter.advance(stage, 1)
 
 
 def _sum(stage: str, done: _Timed, *, n_reused: int) -> StageSummary:

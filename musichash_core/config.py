@@ -80,11 +80,7 @@ class PipelineConfig(BaseModel):
 
     @property
     def feature_fingerprint(self) -> str:
-        """Identity of the feature settings, 12 hex digits.
-
-        That of the defaults changed when `FeatureConfig.tagger_mel` became one of them; with it
-        off, it is what it was.
-        """
+        """Identity of the feature settings, 12 hex digits."""
         return fingerprint_of("features", FEATURE_FORMAT, self.features)
 
 

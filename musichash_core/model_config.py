@@ -240,7 +240,7 @@ class ModelConfig(BaseModel):
 
     encoder: EncoderName = Field(
         default="musicnn",
-        description="what listens: a network that was trained on a million songs, under heads that "
+        description="what listens: a network trained on the Million Song Dataset, under heads that "
         "learn from the catalogue's labels (seconds); or the HPSS-CNN and CRNNH, trained here from "
         "nothing (minutes to hours)",
     )

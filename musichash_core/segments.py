@@ -1,7 +1,8 @@
 """Fixed-length windows over the frames of a track: which are read, how short tracks fill one.
 
 A track's frames are ``(n_frames, n_channels, n_mels)`` uint8 (see `musichash_core.decibels`).
-Public: `SegmentConfig`, `FrameSource`, `TrackFrames`, `segment_starts`, `cut_segments`.
+Public: `SegmentConfig`, `FrameSource`, `FrameStretch`, `TrackFrames`, `segment_starts`,
+`cut_segments`.
 """
 
 from dataclasses import dataclass
@@ -47,6 +48,45 @@ class FrameSource(Protocol):
 
     def __getitem__(self, frames: slice, /) -> NDArray[np.uint8]:
         """Read consecutive frames."""
+
+
+class FrameStretch:
+    """Consecutive frames of a source, read when they are asked for.
+
+    Parameters
+    ----------
+    source : FrameSource
+    first, stop : int
+        Where the stretch lies in it.
+    """
+
+    def __init__(self, source: FrameSource, first: int, stop: int) -> None:
+        self._source = source
+        self._first = first
+        self._n_frames = stop - first
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of frames, and the shape of one."""
+        return (self._n_frames, *self._source.shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._source.shape)
+
+    def __len__(self) -> int:
+        return self._n_frames
+
+    def __getitem__(self, frames: slice, /) -> NDArray[np.uint8]:
+        start, stop, step = frames.indices(self._n_frames)
+        if step != 1:
+            raise ParameterError(f"frames are read one after the other, not in steps of {step}")
+        return self._read(start, max(start, stop))
+
+    def _read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Read frames `start` to `stop` of the stretch."""
+        return self._source[self._first + start : self._first + stop]
 
 
 @dataclass(frozen=True, slots=True)

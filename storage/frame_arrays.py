@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.errors import ParameterError
-from musichash_core.segments import FrameSource
+from musichash_core.segments import FrameSource, FrameStretch
 from storage.errors import DamagedArtefactError
 
 
@@ -89,8 +89,8 @@ class FrameSpool:
         self._file.close()
 
 
-class StoredFrames:
-    """Frames of one track inside a partition's array, read on demand.
+class StoredFrames(FrameStretch):
+    """Frames of one track inside a partition's array, read on demand; damage is named.
 
     Parameters
     ----------
@@ -106,32 +106,15 @@ class StoredFrames:
         first: int,
         stop: int,
     ) -> None:
-        self._frames = frames
-        self._first = first
-        self._n_frames = stop - first
+        super().__init__(frames, first, stop)
+        self._place = frames.store_path
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of frames, and the shape of one."""
-        return (self._n_frames, *self._frames.shape[1:])
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self._frames.shape)
-
-    def __len__(self) -> int:
-        return self._n_frames
-
-    def __getitem__(self, frames: slice, /) -> NDArray[np.uint8]:
-        start, stop, step = frames.indices(self._n_frames)
-        if step != 1:
-            raise ParameterError(f"frames are read one after the other, not in steps of {step}")
+    def _read(self, start: int, stop: int) -> NDArray[np.uint8]:
         try:
-            read = self._frames[self._first + start : self._first + max(start, stop)]
+            read = super()._read(start, stop)
         except (OSError, ValueError, RuntimeError) as error:  # a checksum, or what follows from it
             raise DamagedArtefactError(
-                f"frames {start} to {stop} cannot be read from {self._frames.store_path}: {error}; "
+                f"frames {start} to {stop} cannot be read from {self._place}: {error}; "
                 "run 'musichash verify', remove the partition's folder and run again"
             ) from error
         return np.asarray(read)

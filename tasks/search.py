@@ -5,9 +5,7 @@ Public: `search_track`, `search_file`, `encode_file`, `Answer`, `Match`.
 
 import difflib
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import tee, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +16,11 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import logits_to_codes
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import BoxedStream, open_beneath, resample_blocks
+from musichash_core.decode import open_beneath
 from musichash_core.descriptors import describe_track
 from musichash_core.errors import DecodeError, MusicHashError, ParameterError
 from musichash_core.failure_codes import FAILURE_CODES
-from musichash_core.features import FeatureConfig, FeatureExtractor
-from musichash_core.musicnn.log_mel import SR_HZ as TAGGER_SR_HZ
-from musichash_core.musicnn.log_mel import MelPowerExtractor, power_to_bytes
+from musichash_core.features import FeatureExtractor
 from musichash_core.segments import TrackFrames
 from storage.hash_index import HashIndex, rank
 from storage.layout import StoreLayout
@@ -32,6 +28,7 @@ from storage.live_tables import packed_codes
 from storage.published import read_table, require_snapshot, snapshot_entry
 from storage.snapshots import Snapshot
 from storage.store import open_store
+from tasks.both_feature_sets import samples_and_tagger_frames
 from tasks.resources import decoder_box, loaded_models, tagging_network
 
 if TYPE_CHECKING:  # importing it loads torch, which searching by track does not need
@@ -285,36 +282,16 @@ def extract_file(path: str, config: PipelineConfig) -> tuple[TrackFrames, NDArra
     resolved = Path(path).resolve()
     if not resolved.exists():
         raise QueryFileError("vanished", f"the file {path} does not exist; check --file")
-    extractor, tagger = FeatureExtractor(config.features), MelPowerExtractor()
+    extractor = FeatureExtractor(config.features)
     pieces, tagger_pieces = [], []
     try:
         descriptor = open_beneath(str(resolved.parent), os.fsencode(resolved.name))
         with decoder_box(config.decode).open(descriptor) as stream:
-            for y, tagger_y in _at_both_rates(stream, config.features):
+            for y, tagger_frames in samples_and_tagger_frames(stream, config.features):
                 pieces.append(extractor.push(y))
-                tagger_pieces.append(power_to_bytes(tagger.push(tagger_y)))
+                tagger_pieces.append(tagger_frames)
     except DecodeError as error:
         remedy = FAILURE_CODES[error.code].remedy
         raise QueryFileError(error.code, f"{path} is {error.code}: {error}. {remedy}") from error
     frames = np.concatenate([*pieces, extractor.finish()])
-    if config.features.tagger_mel:
-        tagger_pieces.append(power_to_bytes(tagger.finish()))
     return TrackFrames(str(resolved), frames, extractor.peak), np.concatenate(tagger_pieces)
-
-
-def _at_both_rates(
-    stream: BoxedStream, config: FeatureConfig
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Give a stream's samples at the rate of the features, and at the tagger's where it is on."""
-    no_samples = np.empty(0, dtype=np.float32)
-    if not config.tagger_mel:
-        for y in stream.resampled(config.sr):
-            yield y, no_samples
-        return
-    # Both resamplers answer a block with a block, so that few wait between them.
-    blocks, same_blocks = tee(stream.blocks())
-    yield from zip_longest(
-        resample_blocks(blocks, stream.info.sr, config.sr),
-        resample_blocks(same_blocks, stream.info.sr, TAGGER_SR_HZ),
-        fillvalue=no_samples,
-    )

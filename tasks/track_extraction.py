@@ -12,21 +12,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.config import PipelineConfig
-from musichash_core.decode import BoxedStream, check_unchanged, open_beneath, resample_blocks
+from musichash_core.decode import BoxedStream, check_unchanged, open_beneath
 from musichash_core.errors import DecodeError
-from musichash_core.features import FeatureConfig, FeatureExtractor
-from musichash_core.musicnn.log_mel import N_MELS as TAGGER_MELS
-from musichash_core.musicnn.log_mel import SR_HZ as TAGGER_SR_HZ
-from musichash_core.musicnn.log_mel import MelPowerExtractor, power_to_bytes
+from musichash_core.features import FeatureExtractor
 from musichash_core.records import WorkItem
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
+from tasks.both_feature_sets import samples_and_tagger_frames
 from tasks.resources import decoder_box
 
 SILENCE_DB = -120.0
@@ -86,7 +83,7 @@ def _stream_track(
     extractor = FeatureExtractor(config.features)
     n_tagger_frames = 0
     with _open(item, config) as stream:
-        for y, tagger_frames in _samples_and_tagger_frames(stream, config.features):
+        for y, tagger_frames in samples_and_tagger_frames(stream, config.features):
             writer.append_frames(extractor.push(y))
             n_tagger_frames += _append_tagger_frames(writer, tagger_frames)
         writer.append_frames(extractor.finish())
@@ -97,53 +94,6 @@ def _stream_track(
             peak=extractor.peak,
             mean_square=extractor.mean_square,
         )
-
-
-def _samples_and_tagger_frames(
-    stream: BoxedStream, config: FeatureConfig
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
-    """Decode a track once, for both feature sets.
-
-    Yields
-    ------
-    (n,) float32
-        Samples at ``config.sr``; as `BoxedStream.resampled` gives them, and perhaps none at last.
-    (k, 96) uint8
-        The tagger's frames that have become ready, none if the configuration asks for none. The
-        authors of the networks take files at their own level, so no gain comes in here either.
-    """
-    no_frames = np.empty((0, TAGGER_MELS), dtype=np.uint8)
-    if not config.tagger_mel:
-        for y in stream.resampled(config.sr):
-            yield y, no_frames
-        return
-    no_samples = np.empty(0, dtype=np.float32)
-    extractor = MelPowerExtractor()
-    # Both resamplers answer each block with one block (and one of them perhaps with a last one
-    # more), so they go in step, and one decoded block waits between the two. (`itertools.tee`
-    # would let 57 wait: 15 MB.)
-    waiting: list[NDArray[np.float32]] = []
-    pairs = zip_longest(
-        resample_blocks(_leaving_each(stream.blocks(), waiting), stream.info.sr, config.sr),
-        resample_blocks(_taking_each(waiting), stream.info.sr, TAGGER_SR_HZ),
-        fillvalue=no_samples,
-    )
-    for y, tagger_y in pairs:
-        yield y, power_to_bytes(extractor.push(tagger_y))
-    yield no_samples, power_to_bytes(extractor.finish())
-
-
-def _leaving_each(blocks: Iterable[_T], waiting: list[_T]) -> Iterator[_T]:
-    """Give each block, and leave it for another reader that comes before the next one."""
-    for block in blocks:
-        waiting.append(block)
-        yield block
-
-
-def _taking_each(waiting: list[_T]) -> Iterator[_T]:
-    """Give the blocks that another reader leaves; end when it has left none."""
-    while waiting:
-        yield waiting.pop()
 
 
 def _append_tagger_frames(writer: FeaturePartitionWriter, frames: NDArray[np.uint8]) -> int:
@@ -203,7 +153,7 @@ class _Batch:
         pieces: list[NDArray[np.float32]] = []
         tagger_pieces: list[NDArray[np.uint8]] = []
         with _open(item, self._config) as stream:
-            for y, tagger_frames in _samples_and_tagger_frames(stream, self._config.features):
+            for y, tagger_frames in samples_and_tagger_frames(stream, self._config.features):
                 pieces.append(y)
                 tagger_pieces.append(tagger_frames)
                 if sum(map(len, pieces)) > self._max_samples:

@@ -25,6 +25,7 @@ from musichash_core.errors import ParameterError, TrainingError
 from musichash_core.metrics import accuracy, confusion_matrix, macro_f1
 from musichash_core.model_config import ModelConfig
 from musichash_core.splits import Split, split_by_group
+from musichash_core.training_data import MIN_TRACKS_PER_GENRE
 from musichash_core.training_records import (
     METRIC_NAMES,
     StageSummary,
@@ -32,8 +33,6 @@ from musichash_core.training_records import (
     TrainingSummary,
 )
 from musichash_core.validation_map import choose_database, score_codes
-
-MIN_TRACKS_PER_GENRE = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

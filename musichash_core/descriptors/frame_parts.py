@@ -9,13 +9,10 @@ Public: `FRAMES_PER_S`, `TAGGER_FRAMES_PER_S`, `N_CHANNELS`, `N_MELS`, `part_of_
 
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from musichash_core.errors import ParameterError
 from musichash_core.feature_config import FeatureConfig
 from musichash_core.musicnn import log_mel
-from musichash_core.segments import FrameSource, TrackFrames
+from musichash_core.segments import FrameSource, FrameStretch, TrackFrames
 
 FRAMES_PER_S = FeatureConfig().frame_rate_hz
 TAGGER_FRAMES_PER_S = log_mel.SR_HZ / log_mel.HOP_LENGTH
@@ -27,32 +24,6 @@ N_MELS = FeatureConfig().n_mels
 
 LARGEST_DIFFERENCE_S, LARGEST_DIFFERENCE_SHARE = 0.5, 0.02
 """By how much the two kinds of frames may differ in length; of one decoding, by 0.05 s."""
-
-
-class _FrameStretch:
-    """Consecutive frames of a source, read when they are asked for."""
-
-    def __init__(self, source: FrameSource, first: int, stop: int) -> None:
-        self._source = source
-        self._first = first
-        self._n_frames = stop - first
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self._n_frames, *self._source.shape[1:])
-
-    @property
-    def ndim(self) -> int:
-        return self._source.ndim
-
-    def __len__(self) -> int:
-        return self._n_frames
-
-    def __getitem__(self, frames: slice, /) -> NDArray[np.uint8]:
-        start, stop, step = frames.indices(self._n_frames)
-        if step != 1:
-            raise ParameterError(f"frames are read one after the other, not in steps of {step}")
-        return self._source[self._first + start : self._first + max(start, stop)]
 
 
 def part_of_track(
@@ -140,4 +111,4 @@ def _stretch(
 ) -> FrameSource:
     first = min(round(start_s * frames_per_s), len(source) - 1)
     stop = min(round(min(stop_s * frames_per_s, len(source))), len(source))
-    return _FrameStretch(source, first, max(first + 1, stop))
+    return FrameStretch(source, first, max(first + 1, stop))

@@ -16,7 +16,7 @@ from storage.atomic import digest_tree
 from storage.errors import StoreError
 from storage.feature_store import FeaturePartition, FeaturePartitionWriter
 from storage.store import open_store
-from tasks import extract, track_extraction
+from tasks import both_feature_sets, extract
 from tasks.extract import extract_partition, quarantine_track
 from tasks.resources import decoder_box
 
@@ -181,7 +181,7 @@ def test_samples_of_both_feature_sets_are_not_collected(catalogue, config):
         descriptor = os.open(catalogue.root / name, os.O_RDONLY)
         with decoder_box(config.decode).open(descriptor) as stream:
             tracemalloc.start()
-            for _ in track_extraction._samples_and_tagger_frames(stream, config.features):
+            for _ in both_feature_sets.samples_and_tagger_frames(stream, config.features):
                 pass
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
