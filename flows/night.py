@@ -72,6 +72,7 @@ class Night:
             audio_s=record.audio_s + (summary.audio_s if summary.stage == "extract" else 0.0),
             cpu_s=record.cpu_s + summary.cpu_s,
             peak_memory_bytes=max(record.peak_memory_bytes, summary.peak_memory_bytes),
+            stages=record.stages | {summary.stage: summary.numbers},
         )
         self.summaries.append(summary)
         self.reporter.finish(summary.stage, sentence)

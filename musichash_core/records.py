@@ -5,7 +5,7 @@ Nothing here is larger than a few hundred bytes: arrays travel through stores, n
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +158,10 @@ class StageSummary:
     n_bytes: int = 0
     peak_memory_bytes: int = 0
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Give everything but name and notes, as the ledger keeps it."""
+        numbers = asdict(self)
+        del numbers["stage"], numbers["notes"]
+        return numbers

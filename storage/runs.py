@@ -6,7 +6,7 @@ A record without an end belongs to a run that was killed. Public: `RunRecord`, `
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +17,19 @@ from storage.layout import StoreLayout
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run: the columns of `storage.schemas.RUNS`, times as ISO 8601 text in UTC."""
+    """One run: the columns of `storage.schemas.RUNS`, times as ISO 8601 text in UTC.
+
+    Attributes
+    ----------
+    kind : str
+        Command that began it; only in the ledger.
+    stages : dict
+        Numbers of each finished stage, by its name; only in the ledger.
+    """
 
     run_id: str
     started: str
+    kind: str = "nightly"
     finished: str | None = None
     state: str = "running"
     seen: int = 0
@@ -34,6 +43,7 @@ class RunRecord:
     wall_s: float = 0.0
     peak_memory_bytes: int = 0
     snapshot: int | None = None
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def is_balanced(self) -> bool:
@@ -46,11 +56,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def start_run(layout: StoreLayout) -> RunRecord:
-    """Open a run in the ledger."""
+def start_run(layout: StoreLayout, *, kind: str = "nightly") -> RunRecord:
+    """Open a run in the ledger; `kind` is the command that began it."""
     started = _now()
     stamp = started[:19].replace("-", "").replace(":", "")
-    record = RunRecord(run_id=f"{stamp}Z-{secrets.token_hex(3)}", started=started)
+    record = RunRecord(run_id=f"{stamp}Z-{secrets.token_hex(3)}", started=started, kind=kind)
     write_json(layout.run_path(record.run_id), asdict(record))
     return record
 
@@ -89,6 +99,7 @@ def run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     rows = []
     for record in records:
         row = asdict(record)
+        del row["kind"], row["stages"]
         row["started"] = datetime.fromisoformat(record.started)
         row["finished"] = datetime.fromisoformat(record.finished) if record.finished else None
         rows.append(row)

@@ -5,16 +5,23 @@ A manifest lists files with size and SHA-256, and carries a digest of itself. A 
 next manifest exclusively and then replaces the pointer; readers follow the pointer and see one
 snapshot, wholly.
 
-Public: `Snapshot`, `current_snapshot`, `read_snapshot`, `list_snapshots`, `publish_snapshot`.
+Public: `Snapshot`, `current_snapshot`, `read_snapshot`, `list_snapshots`, `publish_snapshot`,
+`snapshot_bytes`, `snapshot_from_bytes`, `content_digest`.
 """
 
 import hashlib
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from storage.atomic import FileDigest, create_file, read_json, to_json, write_file
-from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
+from storage.atomic import FileDigest, create_file, to_json, write_file
+from storage.errors import (
+    ArtefactMissingError,
+    DamagedArtefactError,
+    FormatVersionError,
+    StoreError,
+)
 from storage.layout import StoreLayout
 
 SNAPSHOT_FORMAT = 1
@@ -117,27 +124,63 @@ def read_snapshot(layout: StoreLayout, number: int) -> Snapshot:
     """
     path = layout.snapshot_path(number)
     try:
-        content = read_json(path)
-        is_as_written = path.read_bytes() == to_json(content)
-    except ArtefactMissingError as error:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
         raise ArtefactMissingError(
             f"the manifest of snapshot {number} is missing ({path}); {_other_way(layout, number)}"
         ) from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    return snapshot_from_bytes(
+        data, number=number, source=str(path), other_way=_other_way(layout, number)
+    )
+
+
+def snapshot_bytes(snapshot: Snapshot) -> bytes:
+    """Give the manifest's bytes, with the digest of the rest of it."""
+    content = snapshot.as_dict()
+    return to_json(content | {_SEAL: _seal(content)})
+
+
+def snapshot_from_bytes(
+    data: bytes, *, number: int, source: str, other_way: str = "take another snapshot"
+) -> Snapshot:
+    """Read a manifest that `snapshot_bytes` wrote.
+
+    Parameters
+    ----------
+    number : int
+        The snapshot that it must be of.
+    source : str
+        Where it comes from, for messages.
+    other_way : str
+        What to do without it, for messages.
+
+    Raises
+    ------
+    DamagedArtefactError, FormatVersionError
+        If it is no manifest, was changed, or is of another version.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise DamagedArtefactError(f"{source} is not valid JSON: {error}; {other_way}") from error
+    if not isinstance(content, dict):
+        raise DamagedArtefactError(f"{source} does not hold a JSON object; {other_way}")
     if content.get("format") != SNAPSHOT_FORMAT:
         raise FormatVersionError(
-            f"{path} has format {content.get('format')}, this version reads {SNAPSHOT_FORMAT}"
+            f"{source} has format {content.get('format')}, this version reads {SNAPSHOT_FORMAT}"
         )
+    is_as_written = data == to_json(content)
     stated = content.pop(_SEAL, None)
     if not is_as_written or stated != _seal(content) or content.get("number") != number:
-        raise DamagedArtefactError(
-            f"{path} was changed after it was published; {_other_way(layout, number)}"
-        )
+        raise DamagedArtefactError(f"{source} was changed after it was published; {other_way}")
     try:
         files = tuple(FileDigest(**entry) for entry in content.pop("files"))
         del content["format"]
         return Snapshot(files=files, **content)
     except (KeyError, TypeError) as error:
-        raise DamagedArtefactError(f"{path} is not a snapshot manifest ({error})") from error
+        raise DamagedArtefactError(f"{source} is not a snapshot manifest ({error})") from error
 
 
 def _other_way(layout: StoreLayout, number: int) -> str:
@@ -158,7 +201,6 @@ def publish_snapshot(layout: StoreLayout, snapshot: Snapshot) -> int:
     of two publishers one fails with `FileExistsError`; then the pointer is replaced.
     """
     number = max(list_snapshots(layout), default=0) + 1
-    content = snapshot.as_dict() | {"number": number}
-    create_file(layout.snapshot_path(number), to_json(content | {_SEAL: _seal(content)}))
+    create_file(layout.snapshot_path(number), snapshot_bytes(replace(snapshot, number=number)))
     write_file(layout.current_path, f"{number}\n".encode())
     return number

@@ -37,13 +37,15 @@ def holding(store: str, *, create: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def begin_run(store: str, *, create: bool = False) -> Iterator[OpenRun]:
+def begin_run(store: str, *, create: bool = False, kind: str = "nightly") -> Iterator[OpenRun]:
     """Hold the store for one run and keep its record, however the run ends.
 
     Parameters
     ----------
     create : bool
         Make the store if it does not exist.
+    kind : str
+        Command that the ledger names.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def begin_run(store: str, *, create: bool = False) -> Iterator[OpenRun]:
     """
     layout = create_store(store) if create else open_store(store)
     with writing(layout):
-        run = OpenRun(start_run(layout))
+        run = OpenRun(start_run(layout, kind=kind))
         try:
             yield run
         except BaseException:
