@@ -231,6 +231,13 @@ class DescriptorHeadsConfig(BaseModel):
         le=100,
         description="share in the codes of what tells tracks apart whatever their genre",
     )
+    genre_power: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="probabilities are raised to it before they weigh the genres' codes: less than "
+        "1 lets second choices count for more",
+    )
 
 
 class ModelConfig(BaseModel):

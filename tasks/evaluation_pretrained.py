@@ -56,6 +56,10 @@ from tasks.evaluation_tracks import EvaluationTracks
 SCORING_BATCH = 256
 """Segments per call of a hashing network."""
 
+GENRE_SHARE = 2.0
+"""Of the genre head's codes beside a network's logits in CRNNH+. Chosen on the training side alone,
+divided again (two splits, three seeds), together with `DescriptorHeadsConfig.genre_power`."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Pyramids:
@@ -247,8 +251,8 @@ class PretrainedEvaluation:
         config : ModelConfig
             From `settings`, with seed and length; a change of it where the method is one.
         sees_vectors : bool
-            Whether its skip sees the tracks' vectors as well; then the mean of its logits and of
-            the codes of the product's genre head counts, which are drawn to the same centres.
+            Whether its skip sees the tracks' vectors as well; then the codes of the product's genre
+            head count too (`GENRE_SHARE`), which are drawn to the same centres.
 
         Returns
         -------
@@ -262,7 +266,7 @@ class PretrainedEvaluation:
         _, of_genres = self.descriptor_heads(
             config.model_copy(update={"heads": genres_only}), on_event
         )
-        return _of_unit_size(logits) + _of_unit_size(of_genres)
+        return _of_unit_size(logits) + GENRE_SHARE * _of_unit_size(of_genres)
 
     def _train_one(
         self,

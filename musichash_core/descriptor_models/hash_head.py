@@ -4,8 +4,10 @@
 
 * detail: the leading principal components of timbre and cepstra over real music, each divided by
   the root of its standard deviation, seen along the directions of a random tight frame.
-* genres: fixed codes of the genres, far from one another, weighed by the genres' probabilities.
-  Unlike the code of the most probable genre it keeps second choices, and needs no training.
+* genres: fixed codes of the genres, far from one another, weighed by a power of the genres'
+  probabilities. Unlike the code of the most probable genre it keeps second choices, and needs no
+  training. On 620 rendered tracks, styles held out, two splits and three seeds, the power 1/4 gave
+  mAP .332 .363 .378 .379 at 16 to 64 bits where 1 gave .318 .336 .341 .344 (no detail).
 
 Legend: N tracks, D descriptors, C components, K bits, G genres.
 
@@ -71,6 +73,7 @@ class HashHead(nn.Module):
     centres: Tensor
     prior: Tensor
     detail_weight: Tensor
+    genre_power: Tensor
 
     def __init__(self, *, n_bits: int, n_genres: int) -> None:
         super().__init__()
@@ -80,6 +83,7 @@ class HashHead(nn.Module):
         self.register_buffer("centres", torch.zeros(n_genres, n_bits))
         self.register_buffer("prior", torch.zeros(n_genres))
         self.register_buffer("detail_weight", torch.ones(()))
+        self.register_buffer("genre_power", torch.ones(()))
 
     @property
     def n_bits(self) -> int:
@@ -99,8 +103,13 @@ class HashHead(nn.Module):
         x_ND = self.standardisation(vectors_ND[:, :N_DETAIL])
         logits_NK: Tensor = self.detail_weight * (x_ND @ self.projection - self.offset)
         if len(self.centres):
-            logits_NK = logits_NK + (probabilities_NG - self.prior) @ self.centres
+            logits_NK = logits_NK + (self._shares(probabilities_NG) - self.prior) @ self.centres
         return logits_NK
+
+    def _shares(self, probabilities_NG: Tensor) -> Tensor:
+        """Give what each genre counts for in a track's code; they add up to 1."""
+        powers_NG = probabilities_NG.clamp(min=0) ** self.genre_power
+        return powers_NG / powers_NG.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
     @torch.no_grad()
     def set_detail(self, basis: DetailBasis) -> None:
@@ -115,7 +124,9 @@ class HashHead(nn.Module):
         self.offset.copy_(basis.offset[:n_components] @ frame_CK / deviation_K)
 
     @torch.no_grad()
-    def set_genres(self, probabilities_NG: Tensor, *, detail_weight: float, seed: int) -> None:
+    def set_genres(
+        self, probabilities_NG: Tensor, *, detail_weight: float, power: float, seed: int
+    ) -> None:
         """Choose the genres' codes, and their size so that a bit's mean size is 1.
 
         Parameters
@@ -125,8 +136,10 @@ class HashHead(nn.Module):
         """
         n_genres = len(self.centres)
         centres_GK = torch.from_numpy(hash_centres(n_genres, self.n_bits, seed=seed))
-        self.prior.copy_(probabilities_NG.mean(dim=0))
-        size = ((probabilities_NG - self.prior) @ centres_GK).abs().mean()
+        self.genre_power.fill_(power)
+        shares_NG = self._shares(probabilities_NG)
+        self.prior.copy_(shares_NG.mean(dim=0))
+        size = ((shares_NG - self.prior) @ centres_GK).abs().mean()
         self.centres.copy_(centres_GK / size.clamp(min=1e-6))
         self.detail_weight.fill_(detail_weight)
 

@@ -106,6 +106,7 @@ def models_from_tensors(
     """
     models = build_models(config, genres)
     known = models_to_tensors(models).keys()
+    tensors = {"hash_head.genre_power": torch.ones(()), **tensors}  # older heads have none
     if known != tensors.keys():
         raise ParameterError(
             f"weights do not fit the configuration: missing {sorted(known - tensors.keys())[:3]}, "

@@ -216,6 +216,7 @@ def _train(
     models.hash_head.set_genres(
         _probabilities(genre_head, vectors[rows, 0]),
         detail_weight=config.heads.detail_weight,
+        power=config.heads.genre_power,
         seed=seed,
     )
     return DescriptorModels(genre_head, models.hash_head, data.names, config)

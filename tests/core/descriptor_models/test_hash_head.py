@@ -87,7 +87,7 @@ def test_genres_move_codes_towards_their_own(vectors):
     head = HashHead(n_bits=64, n_genres=4)
     head.set_detail(fit_detail_basis(vectors))
     sure = torch.eye(4).repeat_interleave(10, dim=0)
-    head.set_genres(sure, detail_weight=0.0, seed=3)
+    head.set_genres(sure, detail_weight=0.0, power=1.0, seed=3)
     codes = _logits(head, vectors[:40], sure) >= 0
     distances = (codes[:, None] != codes).sum(axis=2)
     genre = np.repeat(np.arange(4), 10)
@@ -95,10 +95,22 @@ def test_genres_move_codes_towards_their_own(vectors):
     assert distances[same].max() == 0
     assert distances[~same].min() >= 16
     assert np.abs(_logits(head, vectors[:40], sure)).mean() == pytest.approx(1, rel=1e-5)
-    head.set_genres(sure, detail_weight=0.5, seed=3)
+    head.set_genres(sure, detail_weight=0.5, power=1.0, seed=3)
     mixed = _logits(head, vectors[:40], sure) >= 0
     apart = (mixed[:, None] != mixed).sum(axis=2)
     assert 0 < apart[same & ~np.eye(40, dtype=bool)].mean() < apart[~same].mean()
+
+
+def test_a_power_gives_second_choices_more_weight(vectors):
+    head = HashHead(n_bits=16, n_genres=2)
+    head.set_detail(fit_detail_basis(vectors))
+    even = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # prior: one half each
+    head.set_genres(even, detail_weight=0.0, power=0.5, seed=0)
+    first, second = head.centres.numpy()
+    # The roots of .9 and .1 are as 3 to 1.
+    expected = (0.75 - 0.5) * first + (0.25 - 0.5) * second
+    found = _logits(head, vectors[:1], torch.tensor([[0.9, 0.1]]))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_basis_needs_more_tracks_than_components(vectors):
