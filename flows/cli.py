@@ -10,10 +10,15 @@ import typer
 
 from flows import (
     commands_ask,
+    commands_backfill,
     commands_bench,
     commands_dataset,
     commands_evaluate,
+    commands_models,
+    commands_replicate,
     commands_run,
+    commands_runs,
+    commands_snapshots,
 )
 from flows.environment import prepare_environment
 from flows.progress import giving_terminal_back
@@ -36,7 +41,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (commands_run, commands_ask, commands_evaluate, commands_dataset, commands_bench):
+for module in (
+    commands_run,
+    commands_backfill,
+    commands_ask,
+    commands_runs,
+    commands_replicate,
+    commands_evaluate,
+    commands_dataset,
+    commands_models,
+    commands_snapshots,
+    commands_bench,
+):
     module.add_to(app)
 
 

@@ -1,10 +1,11 @@
 """The Dask workers of a run: an embedded cluster by default, or an existing scheduler.
 
 Workers start when the first work is handed out, so that a run without work starts none.
-Public: `ClusterSettings`, `Workers`, `estimate_worker_bytes`.
+Public: `ClusterSettings`, `Workers`, `Pace`, `estimate_worker_bytes`.
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -12,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed
 from distributed.scheduler import KilledWorker
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,6 +49,15 @@ DASK_SETTINGS = {
 
 GPU_RESOURCE = "GPU"
 
+BACKGROUND_NICENESS = 10
+"""Of workers here that work in the background: the other workers of the machine come first."""
+
+BACKGROUND_PRIORITY = -10
+"""Of calls in the background at a scheduler that others use too, where 0 is usual."""
+
+LOOK_AGAIN_S = 1.0
+"""How often work that waits asks whether it may go on."""
+
 TRIES_ALONE = 2
 """Workers that a suspect must kill while it is alone in the cluster, to be held guilty."""
 
@@ -70,6 +80,27 @@ class ClusterSettings(BaseModel):
     worker_memory_bytes: int | None = Field(
         None, ge=1 << 28, description="memory limit of a worker here; none is estimated"
     )
+
+
+class Pace:
+    """When work in the background may go on; this one never stops it."""
+
+    def may_begin(self) -> bool:
+        """Tell whether another piece may begin now."""
+        return True
+
+    def is_over(self) -> bool:
+        """Tell whether nothing more may begin at all."""
+        return False
+
+
+class _Nice(WorkerPlugin):
+    """Lets a worker process, and each that replaces it, give way to others."""
+
+    name = "musichash-nice"
+
+    def setup(self, worker: Worker) -> None:
+        os.nice(BACKGROUND_NICENESS - os.nice(0))
 
 
 class SchedulerError(MusicHashError):
@@ -108,10 +139,15 @@ class Workers:
     ----------
     settings : ClusterSettings
         Which workers.
+    pace : Pace, optional
+        When work may go on; giving one puts it in the background: with less priority, and one
+        piece at a time for each worker, so that it stops soon when it must wait.
     """
 
-    def __init__(self, settings: ClusterSettings) -> None:
+    def __init__(self, settings: ClusterSettings, *, pace: Pace | None = None) -> None:
         self._settings = settings
+        self._pace = pace or Pace()
+        self._is_background = pace is not None
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
 
@@ -125,6 +161,16 @@ class Workers:
             self._cluster.close()
 
     @property
+    def n_wanted(self) -> int | None:
+        """Worker processes asked for here; None for one per CPU."""
+        return self._settings.n_workers
+
+    @property
+    def n_workers(self) -> int:
+        """Threads of the workers that were started or found; 0 before the first use."""
+        return 0 if self._client is None else sum(self._client.nthreads().values())
+
+    @property
     def client(self) -> Client:
         """The connection to the scheduler; starts or finds the workers."""
         if self._client is None:
@@ -135,6 +181,8 @@ class Workers:
                 self._cluster = _patiently(self._start)
                 self._client = Client(self._cluster)
             self._check_code(self._client)
+            if self._is_background and self._cluster is not None:
+                self._client.register_plugin(_Nice())
             self._client.run(warm_worker)
         return self._client
 
@@ -199,6 +247,8 @@ class Workers:
         Suspects are called again one at a time when nothing else is left, so that only a call
         that kills workers by itself is given up.
 
+        When the pace says that it is over, the calls that run end and the queue is emptied.
+
         Parameters
         ----------
         function : callable
@@ -215,34 +265,52 @@ class Workers:
             arguments killed their workers; any other exception is raised.
         """
         client = self.client
-        room = IN_FLIGHT_PER_WORKER * max(1, sum(client.nthreads().values()))
+        each = 1 if self._is_background else IN_FLIGHT_PER_WORKER
+        room = each * max(1, sum(client.nthreads().values()))
         running: dict[Any, tuple[tuple[Any, ...], int]] = {}
         suspects: deque[tuple[tuple[Any, ...], int]] = deque()
         finished = as_completed()
 
         def submit(arguments: tuple[Any, ...], tries_left: int) -> None:
-            future = client.submit(function, *arguments, pure=False, resources=resources or None)
+            future = client.submit(
+                function,
+                *arguments,
+                pure=False,
+                resources=resources or None,
+                priority=BACKGROUND_PRIORITY if self._is_background else 0,
+            )
             running[future] = arguments, tries_left
             finished.add(future)
 
         while queue or running or suspects:
-            while queue and len(running) < room:
+            if self._pace.is_over():
+                queue.clear()
+                suspects.clear()
+            while queue and len(running) < room and self._pace.may_begin():
                 submit(queue.popleft(), TRIES_ALONE)
-            if not running:
+            if not running and not queue and suspects:
                 submit(*suspects.popleft())
+            if not running:
+                time.sleep(LOOK_AGAIN_S if queue else 0.0)
+                continue
             future = next(finished)
             arguments, tries_left = running.pop(future)
-            try:
-                outcome: Any = future.result()
-            except KilledWorker as error:
-                outcome = error
-            except CancelledError as error:
-                raise SchedulerError(
-                    f"the Dask scheduler ({self._settings.scheduler or 'embedded'}) is gone; what "
-                    "was finished is kept: start it again, or name another one, and run again"
-                ) from error
-            future.release()
+            outcome = self._outcome_of(future)
             if isinstance(outcome, KilledWorker) and tries_left:
                 suspects.append((arguments, tries_left - 1))
             else:
                 yield arguments, outcome
+
+    def _outcome_of(self, future: "Future[Any]") -> Any:  # noqa: ANN401 - what a call gives
+        """Give the result of a call that has ended, or the `KilledWorker` that it ended by."""
+        try:
+            outcome: Any = future.result()
+        except KilledWorker as error:
+            outcome = error
+        except CancelledError as error:
+            raise SchedulerError(
+                f"the Dask scheduler ({self._settings.scheduler or 'embedded'}) is gone; what "
+                "was finished is kept: start it again, or name another one, and run again"
+            ) from error
+        future.release()
+        return outcome

@@ -3,7 +3,6 @@
 Public: `add_to`.
 """
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from flows.commands_runs import describe_totals, runs_table
 from flows.options import ConfigOption, JsonOption, StoreOption, console_for, write_json
 from musichash_core.plain_text import escape_controls
 
@@ -87,7 +87,7 @@ def search(
 
 
 def status(store: StoreOption, as_json: JsonOption = False) -> None:
-    """Show what a store holds: its snapshot, its tables, its last runs.
+    """Show what a store holds: its snapshot, its tables, its last runs, and who works on it.
 
     [bold]Example:[/bold] musichash status --store ~/music.store --json
     """
@@ -105,31 +105,33 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
         console.print(
             Text(
                 f"{found['store']}: snapshot {found['snapshot']}, model {found['generation']}; "
-                f"{counts}"
+                f"{counts}; {found['failed_share']:.1%} of the tracks failed"
             )
         )
         for name, paths in found["tables"].items():
             console.print(Text(f"  {name:<12} {' '.join(paths)}"))
-    console.print(_runs_table(found["runs"]))
+    for line in _work_under_way(found):
+        console.print(Text(escape_controls(line)))
+    console.print(runs_table(found["runs"][::-1], "last runs (times in UTC)"))
+    console.print(Text(describe_totals(sum(found["totals"]["by_state"].values()), found["totals"])))
 
 
-def _runs_table(runs: list[dict[str, Any]]) -> Table:
-    table = Table(title="last runs", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    columns = ("seen", "done", "reused", "failed", "quarantined", "removed")
-    for name in ("started (UTC)", "state"):
-        table.add_column(name, overflow="fold")
-    for name in (*columns, "wall s", "MB/worker", "snapshot"):
-        table.add_column(name, justify="right", overflow="fold")
-    for run in runs:
-        table.add_row(
-            f"{datetime.fromisoformat(run['started']):%Y-%m-%d %H:%M:%S}",
-            run["state"],
-            *(str(run[name]) for name in columns),
-            f"{run['wall_s']:.1f}",
-            f"{run['peak_memory_bytes'] / 1e6:.0f}",
-            str(run["snapshot"] or ""),
-        )
-    return table
+def _work_under_way(found: dict[str, Any]) -> list[str]:
+    """Say who writes, and which backfills are not finished."""
+    lines = []
+    for name, doing in (("writer", "writes now"), ("backfill_worker", "backfills now")):
+        owner = found[name]
+        if owner is not None:
+            run = f" run {owner['run_id']}" if owner["run_id"] else ""
+            lines.append(
+                f"  {doing}: {owner['what']}{run}, pid {owner['pid']} on {owner['host']}, since "
+                f"{owner['started']}, last sign of life {owner['heartbeat']}"
+            )
+    lines += [
+        f"  unfinished backfill: {backfill['kind']} {backfill['target']}, begun {backfill['begun']}"
+        for backfill in found["backfills"]
+    ]
+    return lines
 
 
 def failures(store: StoreOption, as_json: JsonOption = False) -> None:

@@ -3,9 +3,10 @@
 Public: `add_to`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from flows.options import (
     JsonOption,
     LabelsOption,
     ManifestOption,
+    MaybeCataloguesOption,
     RetryOption,
     SchedulerOption,
     ShrinkOption,
@@ -29,9 +31,12 @@ from flows.options import (
 from flows.progress import RichReporter, reporting
 
 if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
+    from datetime import datetime
+
     from flows.cluster import ClusterSettings
     from flows.night import Night
     from musichash_core.config import PipelineConfig
+    from tasks.scan import Catalogue
 
 EXIT_WITH_FAILURES = 3
 
@@ -101,9 +106,15 @@ def run(
     check_catalogues(catalogue)
     check_device(device)
     if dry_run:
-        _show_plan(
-            *(store, catalogue, labels, manifest, settings, retry_failed, retrain), as_json=as_json
+        asked = _Asked(
+            retry_failed=retry_failed,
+            retrain=retrain,
+            allow_shrink=allow_shrink,
+            n_workers=_workers_at_once(workers, scheduler),
         )
+        _show_fresh_plan(store, catalogue, labels, manifest, settings, asked, as_json=as_json)
+        if not as_json:
+            typer.echo("dry run: nothing was written")
         return
     from flows.nightly import nightly
 
@@ -158,37 +169,88 @@ def demo(
     _conclude(account, as_json=as_json)
 
 
-def _show_plan(
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of a run that is only planned."""
+
+    retry_failed: bool
+    retrain: bool
+    allow_shrink: bool
+    n_workers: int
+
+
+def _workers_at_once(workers: int | None, scheduler: str | None) -> int:
+    """Give the workers that an estimate counts on; here, never more than can compute at once."""
+    n_cores = os.cpu_count() or 1
+    if workers is None:
+        return n_cores
+    return workers if scheduler is not None else min(workers, n_cores)
+
+
+def _show_fresh_plan(
     store: str,
     catalogue: list[str],
     labels: str | None,
     manifest: str | None,
     config: "PipelineConfig",
-    retry_failed: bool,
-    retrain: bool,
+    asked: _Asked,
     *,
     as_json: bool,
 ) -> None:
+    """Scan, and say what a run would do; writes nothing."""
     from flows.stages import check_model, scan_stage
-    from flows.wording import describe_plan
-    from tasks.plan import make_plan
 
-    reporter = RichReporter(console_for(as_json=as_json))
     found = scan_stage(
         store,
         catalogue,
         labels,
-        reporter,
+        RichReporter(console_for(as_json=as_json)),
         manifest=manifest,
         max_file_mb=config.decode.max_file_mb,
     )
-    check_model(store, found.catalogue, config, retrain=retrain)
-    made = make_plan(store, found.catalogue, config, retry_failed=retry_failed, allow_shrink=True)
+    check_model(store, found.catalogue, config, retrain=asked.retrain)
+    _show_plan(store, found.catalogue, config, asked, scanned=None, as_json=as_json)
+
+
+def _show_plan(
+    store: str,
+    catalogue: "Catalogue",
+    config: "PipelineConfig",
+    asked: _Asked,
+    *,
+    scanned: "datetime | None",
+    as_json: bool,
+) -> None:
+    """Say what a run would do; `scanned` is when the catalogue was recorded, None for just now."""
+    from flows.wording import describe_plan, plan_tables
+    from tasks.plan import make_plan
+
+    made = make_plan(
+        store,
+        catalogue,
+        config,
+        retry_failed=asked.retry_failed,
+        allow_shrink=True,
+        retrain=asked.retrain,
+    )
+    made = replace(
+        made,
+        n_workers=asked.n_workers,
+        refusal=None if asked.allow_shrink else made.refusal,
+    )
     if as_json:
-        write_json(made.counts)
-    else:
-        reporter.finish("plan", describe_plan(made))
-        typer.echo("dry run: nothing was written")
+        when = None if scanned is None else scanned.isoformat(timespec="seconds")
+        write_json(made.counts | {"scanned_at": when})
+        return
+    console = console_for(as_json=False)
+    reporter = RichReporter(console)
+    if scanned is not None:
+        reporter.finish("scan", f"recorded {scanned:%Y-%m-%d %H:%M} UTC; --catalogue scans afresh")
+    reporter.finish("plan", describe_plan(made))
+    for table in plan_tables(made):
+        console.print(table)
+    if made.refusal is not None:
+        reporter.say(f"a run would stop here: {made.refusal}")
 
 
 def scan(
@@ -220,7 +282,7 @@ def scan(
         manifest=manifest,
         max_file_mb=settings.decode.max_file_mb,
     )
-    with holding(store, create=True):
+    with holding(store, create=True, kind="scan"):
         record(store, found.catalogue)
     if as_json:
         write_json(found.counts)
@@ -228,31 +290,51 @@ def scan(
 
 def plan(
     store: StoreOption,
+    catalogue: MaybeCataloguesOption = None,
+    labels: LabelsOption = None,
+    manifest: ManifestOption = None,
     config: ConfigOption = None,
     retry_failed: RetryOption = False,
+    retrain: RetrainOption = False,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is new, done, failed or gone since the last run; does nothing.
+    """Say what is new, changed, moved, removed, done or failed, and what the work will cost.
 
-    [bold]Example:[/bold] musichash plan --store ~/music.store
+    Core hours, GPU hours, bytes and time come from the rates that this store's own runs measured;
+    before the first run they are guesses, and are called so. Writes nothing.
+
+    [bold]Examples:[/bold]
+    musichash plan --store ~/music.store --catalogue ~/Music
+    musichash plan --store ~/music.store --workers 8 --json
     """
-    from flows.wording import describe_plan
     from musichash_core.config import load_config
-    from tasks.plan import make_plan
-    from tasks.scan import recorded
+    from tasks.plan import scanned_at
+    from tasks.scan import check_catalogues, recorded
 
-    made = make_plan(
-        store, recorded(store), load_config(config), retry_failed=retry_failed, allow_shrink=True
+    settings = load_config(config)
+    asked = _Asked(
+        retry_failed=retry_failed,
+        retrain=retrain,
+        allow_shrink=False,
+        n_workers=_workers_at_once(workers, scheduler),
     )
-    if as_json:
-        write_json(made.counts)
-    else:
-        typer.echo(describe_plan(made))
+    if catalogue:
+        check_catalogues(catalogue)
+        _show_fresh_plan(store, catalogue, labels, manifest, settings, asked, as_json=as_json)
+        return
+    if labels is not None or manifest is not None:
+        raise typer.BadParameter(
+            "--labels and --manifest need --catalogue: without it, what the last recorded scan "
+            "found counts, with the labels that it read"
+        )
+    _show_plan(store, recorded(store), settings, asked, scanned=scanned_at(store), as_json=as_json)
 
 
 @contextmanager
 def _night(
-    store: str, config: Path | None, cluster: "ClusterSettings", *, as_json: bool
+    kind: str, store: str, config: Path | None, cluster: "ClusterSettings", *, as_json: bool
 ) -> Iterator["Night"]:
     """Open a store for a single stage."""
     from flows.cluster import Workers
@@ -262,7 +344,7 @@ def _night(
 
     settings = load_config(config)
     absolute = str(Path(store).absolute())
-    with begin_run(absolute) as opened, Workers(cluster) as pool:
+    with begin_run(absolute, kind=kind) as opened, Workers(cluster) as pool:
         yield Night(
             store=absolute,
             config=settings,
@@ -289,7 +371,7 @@ def extract(
     from tasks.scan import recorded
 
     cluster = _settings(workers, worker_memory, scheduler)
-    with _night(store, config, cluster, as_json=as_json) as night:
+    with _night("extract", store, config, cluster, as_json=as_json) as night:
         plan_stage(night, recorded(store), retry_failed=retry_failed)
         summary = extract_stage(night)
     if as_json:
@@ -312,7 +394,7 @@ def describe(
     from flows.stages import describe_stage
 
     cluster = _settings(workers, worker_memory, scheduler)
-    with _night(store, config, cluster, as_json=as_json) as night:
+    with _night("describe", store, config, cluster, as_json=as_json) as night:
         summary = describe_stage(night)
     if as_json:
         write_json(asdict(summary))
@@ -326,7 +408,9 @@ def train(
 ) -> None:
     """Train a new model generation on the labelled tracks that have features.
 
-    Interrupted at any time, the same command goes on where it stopped.
+    It is put in force only where the store has no model yet; else it is a candidate, which
+    'musichash backfill --model' fills, 'musichash models compare' judges and 'musichash models
+    promote' publishes. Interrupted at any time, the same command goes on where it stopped.
 
     [bold]Example:[/bold] musichash train --store ~/music.store --config small.toml
     """
@@ -335,9 +419,9 @@ def train(
     from tasks.train import check_device
 
     check_device(device)
-    with _night(store, config, _settings(None, None, None), as_json=as_json) as night:
+    with _night("train", store, config, _settings(None, None, None), as_json=as_json) as night:
         plan_stage(night, recorded(store))
-        summary = train_stage(night, retrain=True, device=device)
+        summary = train_stage(night, retrain=True, as_candidate=True, device=device)
     if as_json:
         write_json(asdict(summary))
 
@@ -357,7 +441,7 @@ def encode(
     from flows.stages import encode_stage
 
     cluster = _settings(workers, worker_memory, scheduler)
-    with _night(store, config, cluster, as_json=as_json) as night:
+    with _night("encode", store, config, cluster, as_json=as_json) as night:
         summary = encode_stage(night)
     if as_json:
         write_json(asdict(summary))
@@ -370,7 +454,7 @@ def index(store: StoreOption, config: ConfigOption = None, as_json: JsonOption =
     """
     from flows.stages import index_stage
 
-    with _night(store, config, _settings(None, None, None), as_json=as_json) as night:
+    with _night("index", store, config, _settings(None, None, None), as_json=as_json) as night:
         summary = index_stage(night)
     if as_json:
         write_json(asdict(summary))

@@ -3,12 +3,14 @@
 Public: `Night`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from flows.cluster import Workers
 from flows.progress import Reporter
 from musichash_core.config import PipelineConfig
-from musichash_core.records import StageSummary
+from musichash_core.records import PartitionSummary, StageSummary
+from tasks.backfill import UnrecordedRun
 from tasks.index import Published
 from tasks.ledger import OpenRun
 from tasks.plan import Plan
@@ -26,8 +28,8 @@ class Night:
         Store root.
     config : PipelineConfig
         What to compute.
-    run : OpenRun
-        The run in the ledger.
+    run : OpenRun or UnrecordedRun
+        The run in the ledger; a backfill records its run when it is complete.
     workers : Workers
         Who computes.
     reporter : Reporter
@@ -35,6 +37,12 @@ class Night:
 
     Attributes
     ----------
+    feature_fingerprint : str
+        Of the features to make or read: those of the configuration.
+    only : frozenset of str or None
+        Partitions to describe and encode; None is all that the catalogue needs.
+    on_partition : callable
+        Told of each partition that a stage has finished.
     plan : Plan or None
         Set by `plan_stage`.
     n_done : int
@@ -50,7 +58,7 @@ class Night:
         *,
         store: str,
         config: PipelineConfig,
-        run: OpenRun,
+        run: OpenRun | UnrecordedRun,
         workers: Workers,
         reporter: Reporter,
     ) -> None:
@@ -59,6 +67,9 @@ class Night:
         self.run = run
         self.workers = workers
         self.reporter = reporter
+        self.feature_fingerprint = config.feature_fingerprint
+        self.only: frozenset[str] | None = None
+        self.on_partition: Callable[[str, PartitionSummary], None] = _ignore
         self.plan: Plan | None = None
         self.n_done = 0
         self.published: Published | None = None
@@ -77,3 +88,7 @@ class Night:
         self.summaries.append(summary)
         self.reporter.finish(summary.stage, sentence)
         return summary
+
+
+def _ignore(_stage: str, _summary: PartitionSummary) -> None:
+    """Keep nothing: a night's stages sum up their partitions themselves."""

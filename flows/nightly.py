@@ -112,14 +112,26 @@ def nightly(
             workers=workers,
             reporter=reporter,
         )
-        plan_task(night, catalogue, retry_failed=retry_failed, allow_shrink=allow_shrink)
-        extract_task(night)
-        if settings.models.encoder == "musicnn":
-            describe_task(night)
-        train_task(night, retrain=retrain, device=device)
-        encode_task(night)
-        index_task(night)
-        report_task(night)
+        plan_task(
+            *(night, catalogue),
+            retry_failed=retry_failed,
+            allow_shrink=allow_shrink,
+            retrain=retrain,
+        )
+        work_and_publish(night, retrain=retrain, device=device)
     account = publish_run_artifacts(night)
     # Prefect shows the message of the state and gives its data to the caller.
     return cast("dict[str, Any]", Completed(message=account["sentence"], data=account))
+
+
+def work_and_publish(
+    night: Night, *, retrain: bool = False, device: Literal["auto", "cpu", "cuda"] = "auto"
+) -> None:
+    """Do what is planned, from the features to the report; within a flow."""
+    extract_task(night)
+    if night.config.models.encoder == "musicnn":
+        describe_task(night)
+    train_task(night, retrain=retrain, device=device)
+    encode_task(night)
+    index_task(night)
+    report_task(night)

@@ -22,6 +22,14 @@ CataloguesOption = Annotated[
     list[str],
     typer.Option("--catalogue", help="Folder of music files; may be given several times."),
 ]
+MaybeCataloguesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--catalogue",
+        help="Folder of music files to scan now; may be given several times. Without it, what the "
+        "last recorded scan found counts.",
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with settings that change results."),
@@ -66,7 +74,10 @@ RetryOption = Annotated[
 ]
 ShrinkOption = Annotated[
     bool,
-    typer.Option("--allow-shrink", help="Accept a catalogue that has lost most of its tracks."),
+    typer.Option(
+        "--allow-shrink",
+        help="Accept that a catalogue root is left out or has lost most of its tracks.",
+    ),
 ]
 
 

@@ -1,8 +1,9 @@
 """The stages of a run, in order: each does its part of the work on the workers and reports.
 
 The plain functions serve the command line's subcommands; their Prefect forms, at the end, serve
-the nightly flow. Public: `scan_stage`, `plan_stage`, `extract_stage`, `describe_stage`,
-`train_stage`, `encode_stage`, `index_stage`, `report_stage`, and the ``..._task`` of each.
+the flows. Public: `scan_stage`, `scan_collection_stage`, `plan_stage`, `extract_stage`,
+`describe_stage`, `train_stage`, `encode_stage`, `index_stage`, `report_stage`, and the ``..._task``
+of each.
 """
 
 import time
@@ -27,13 +28,23 @@ from flows.wording import (
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError
 from musichash_core.records import PartitionSummary, StageSummary, partition_of
+from tasks.backfill_plan import partitions_of_backfills, recorded_files
 from tasks.describe import describe_partition, partitions_to_describe
 from tasks.encode import encode_partition, partitions_to_encode
 from tasks.extract import extract_partition, quarantine_track
 from tasks.index import publish
+from tasks.ledger import OpenRun
 from tasks.plan import Plan, make_plan
 from tasks.report import write_report
-from tasks.scan import Catalogue, Found, look, record, recorded
+from tasks.scan import (
+    Catalogue,
+    Collection,
+    Found,
+    look,
+    look_in_collection,
+    record,
+    recorded,
+)
 from tasks.train import (
     NoModelError,
     TrainedGeneration,
@@ -61,23 +72,49 @@ def scan_stage(
     max_file_mb: int,
 ) -> Found:
     """Find the catalogue's files; writes nothing, so that bad input leaves the store as it was."""
-    has_begun = False
-
-    def on_progress(_: int, total: int) -> None:
-        nonlocal has_begun
-        if not has_begun:
-            reporter.start("scan", total, "files")
-            has_begun = True
-        reporter.advance("scan", 1)
-
     found = look(
         store,
         catalogues,
         labels=labels,
         manifest=manifest,
         max_file_mb=max_file_mb,
-        on_progress=on_progress,
+        on_progress=_scanning(reporter),
     )
+    return _scanned(found, reporter)
+
+
+def scan_collection_stage(
+    store: str,
+    collection: Collection,
+    reporter: Reporter,
+    *,
+    backfill: str,
+    max_file_mb: int,
+) -> Found:
+    """Find the files of one collection; those that its backfill knows are not read again."""
+    known = recorded_files(store, backfill)
+    found = look_in_collection(
+        store, collection, known=known, max_file_mb=max_file_mb, on_progress=_scanning(reporter)
+    )
+    return _scanned(found, reporter)
+
+
+def _scanning(reporter: Reporter) -> Callable[[int, int], None]:
+    """Give what a scan calls with each file; each root, or collection, is a bar of its own."""
+    n_before = 0
+
+    def on_progress(n_done: int, total: int) -> None:
+        nonlocal n_before
+        if n_before == 0 or n_done <= n_before:
+            reporter.start("scan", total, "files")
+            n_before = 0
+        reporter.advance("scan", n_done - n_before)
+        n_before = n_done
+
+    return on_progress
+
+
+def _scanned(found: Found, reporter: Reporter) -> Found:
     counts = found.counts
     reporter.finish(
         "scan",
@@ -89,7 +126,12 @@ def scan_stage(
 
 
 def plan_stage(
-    night: Night, catalogue: Catalogue, *, retry_failed: bool = False, allow_shrink: bool = False
+    night: Night,
+    catalogue: Catalogue,
+    *,
+    retry_failed: bool = False,
+    allow_shrink: bool = False,
+    retrain: bool = False,
 ) -> StageSummary:
     """Compare a catalogue with the store, lay out the work, and record the catalogue if sane."""
     started = time.monotonic()
@@ -99,9 +141,10 @@ def plan_stage(
         night.config,
         retry_failed=retry_failed,
         allow_shrink=allow_shrink,
+        retrain=retrain,
     )
     record(night.store, catalogue)
-    night.plan = plan
+    night.plan = plan = replace(plan, n_workers=night.workers.n_wanted)
     summary = StageSummary(
         "plan",
         n_done=plan.n_to_extract,
@@ -127,8 +170,7 @@ def check_model(
     """
     if not retrain:
         check_model_reads(store, config.feature_fingerprint)
-    n_labels = len({row.label for row in catalogue.rows} - {None})
-    check_can_have_model(store, n_labels, config)
+    check_can_have_model(store, catalogue.n_labels, config)
 
 
 def extract_stage(night: Night) -> StageSummary:
@@ -146,6 +188,7 @@ def extract_stage(night: Night) -> StageSummary:
                     continue
                 outcome = quarantine_track(night.store, partition, night.config, DIED)
             done.append(outcome)
+            night.on_partition("extract", outcome)
             night.reporter.advance("extract", outcome.n_done + outcome.n_failed, outcome.n_failed)
     summary = _sum("extract", done, n_reused=plan.n_reused)
     night.n_done = summary.n_done
@@ -169,8 +212,8 @@ def _halves(items: Sequence[Any]) -> tuple[Any, Any]:
 def describe_stage(night: Night) -> StageSummary:
     """Describe on the workers every extracted partition that has no descriptions yet."""
     _planned(night)
-    fingerprint = night.config.feature_fingerprint
-    todo, n_reused = partitions_to_describe(night.store, fingerprint)
+    fingerprint = night.feature_fingerprint
+    todo, n_reused = _needed(night, *partitions_to_describe(night.store, fingerprint))
     with _stage(night, "describe", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint) for name in todo)
         outcomes = _fan_out(night, describe_partition, queue)
@@ -187,8 +230,13 @@ def describe_stage(night: Night) -> StageSummary:
     )
 
 
-def train_stage(night: Night, *, retrain: bool, device: str = "auto") -> StageSummary:
-    """Train the models if the store has none, or a new generation is asked for."""
+def train_stage(
+    night: Night, *, retrain: bool, as_candidate: bool = False, device: str = "auto"
+) -> StageSummary:
+    """Train the models if the store has none, or a new generation is asked for.
+
+    A candidate is put in force only where the store has no model yet.
+    """
     plan = _planned(night)
     if plan.generation is not None and not retrain:
         summary = StageSummary("train", n_reused=1)
@@ -212,14 +260,22 @@ def train_stage(night: Night, *, retrain: bool, device: str = "auto") -> StageSu
         night.reporter.note(stage, describe_epoch(event))
 
     trained: TrainedGeneration = train(
-        night.store, night.config, device=device, on_event=on_event, say=night.reporter.say
+        night.store,
+        night.config,
+        as_candidate=as_candidate,
+        device=device,
+        on_event=on_event,
+        say=night.reporter.say,
     )
-    night.plan = replace(plan, generation=trained.generation)
+    if not trained.is_candidate:
+        night.plan = replace(plan, generation=trained.generation)
+    wall_s = time.monotonic() - started
     summary = StageSummary(
         "train",
         n_done=trained.n_tracks,
-        wall_s=time.monotonic() - started,
+        wall_s=wall_s,
         cpu_s=time.process_time() - cpu,
+        gpu_s=wall_s if trained.device.startswith("cuda") else 0.0,
         notes=tuple(
             f"label {label!r} has one track and was left out" for label in trained.left_out
         ),
@@ -233,8 +289,8 @@ def encode_stage(night: Night) -> StageSummary:
     generation = plan.generation
     if generation is None:
         raise NoModelError("the store has no model yet; run 'musichash train' first")
-    fingerprint = night.config.feature_fingerprint
-    todo, n_reused = partitions_to_encode(night.store, fingerprint, generation)
+    fingerprint = night.feature_fingerprint
+    todo, n_reused = _needed(night, *partitions_to_encode(night.store, fingerprint, generation))
     with _stage(night, "encode", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint, generation) for name in todo)
         gpu = night.workers.resources_for_gpu() if todo else {}
@@ -254,6 +310,8 @@ def index_stage(night: Night) -> StageSummary:
     """Write tables and index, check the account, and publish a snapshot."""
     started = time.monotonic()
     plan = _planned(night)
+    assert isinstance(night.run, OpenRun)  # a backfill publishes within a run of its own
+    night.run.check_still_writing()
     night.published = publish(
         night.store,
         night.config,
@@ -293,12 +351,22 @@ def _planned(night: Night) -> Plan:
     return night.plan
 
 
+def _needed(night: Night, todo: list[str], n_reused: int) -> tuple[list[str], int]:
+    """Leave out partitions that are not this run's: a backfill does its own."""
+    if night.only is not None:
+        mine = [partition_id for partition_id in todo if partition_id in night.only]
+        return mine, len(night.only) - len(mine)
+    others = partitions_of_backfills(night.store, night.feature_fingerprint) if todo else set()
+    return [partition_id for partition_id in todo if partition_id not in others], n_reused
+
+
 @contextmanager
 def _stage(night: Night, name: str, total: int, unit: str) -> Iterator["_Timed"]:
     night.reporter.start(name, total, unit)
     timed = _Timed()
     yield timed
     timed.wall_s = time.monotonic() - timed.started
+    timed.n_workers = night.workers.n_workers
 
 
 class _Timed(list[PartitionSummary]):
@@ -308,6 +376,7 @@ class _Timed(list[PartitionSummary]):
         super().__init__()
         self.started = time.monotonic()
         self.wall_s = 0.0
+        self.n_workers = 0
 
 
 def _fan_out(
@@ -331,6 +400,7 @@ def _partitions_done(
                 "more memory with --worker-memory"
             ) from outcome
         yield outcome
+        night.on_partition(stage, outcome)
         night.reporter.advance(stage, 1)
 
 
@@ -345,6 +415,7 @@ def _sum(stage: str, done: _Timed, *, n_reused: int) -> StageSummary:
         cpu_s=sum(part.cpu_s for part in done),
         n_bytes=sum(part.n_bytes for part in done),
         peak_memory_bytes=max((part.peak_memory_bytes for part in done), default=0),
+        n_workers=done.n_workers,
     )
 
 
@@ -354,6 +425,7 @@ def _as_task(function: Callable[P, R], name: str) -> Task[P, R]:
 
 
 scan_task = _as_task(scan_stage, "scan")
+scan_collection_task = _as_task(scan_collection_stage, "scan")
 plan_task = _as_task(plan_stage, "plan")
 extract_task = _as_task(extract_stage, "extract")
 describe_task = _as_task(describe_stage, "describe")

@@ -138,8 +138,10 @@ class StageSummary:
         Name of the stage.
     n_done, n_reused, n_failed : int
         Tracks processed now, found done already, and failed.
-    audio_s, wall_s, cpu_s : float
-        Seconds: of audio, by the clock, and of CPU over all workers.
+    audio_s, wall_s, cpu_s, gpu_s : float
+        Seconds: of audio, by the clock, of CPU over all workers, and of work on a GPU.
+    n_workers : int
+        Worker processes that could work on it; 0 where none are used.
     n_bytes : int
         Bytes written.
     peak_memory_bytes : int
@@ -155,6 +157,8 @@ class StageSummary:
     audio_s: float = 0.0
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    n_workers: int = 0
     n_bytes: int = 0
     peak_memory_bytes: int = 0
     notes: tuple[str, ...] = field(default=())

@@ -3,8 +3,8 @@
 Folders are made durable too: a file is not safe while the entry of its new folder is not.
 
 Public: `write_file`, `write_new_file`, `create_file`, `place_file`, `make_folder`,
-`staged_directory`, `sweep_leftovers`, `FileDigest`, `digest_file`, `digest_tree`, `to_json`,
-`write_json`, `read_json`.
+`staged_directory`, `remove_folder`, `sweep_leftovers`, `sync_folders`, `FileDigest`, `digest_file`,
+`digest_tree`, `to_json`, `write_json`, `read_json`.
 """
 
 import errno
@@ -22,6 +22,9 @@ from typing import Any
 from storage.errors import ArtefactMissingError, DamagedArtefactError, StoreError
 
 LEFTOVER_PREFIX = ".tmp-"
+PROOF_NAME = "receipt.json"
+"""The file that stands for the completeness of a folder of work."""
+
 READ_BYTES = 1 << 20
 
 
@@ -160,22 +163,71 @@ def _fsync_tree(root: Path) -> None:
         _fsync_path(Path(folder))
 
 
-def sweep_leftovers(root: Path) -> int:
+def sweep_leftovers(root: Path, *, proof: str = PROOF_NAME) -> int:
     """Remove what killed runs left beside their targets; give the number of names removed.
 
-    Only safe while the store's lock is held: a living writer's work looks the same.
+    Only safe while the store's lock is held: a living writer's work looks the same. What killed
+    runs finished becomes durable first (`sync_folders`).
+
+    Parameters
+    ----------
+    proof : str
+        The file that makes a folder complete: nothing is staged inside such a folder any more, so
+        that a sweep costs one look per folder of work, whatever is in it.
     """
     count = 0
-    for folder, names, files in os.walk(root):
-        for name in [entry for entry in names if entry.startswith(LEFTOVER_PREFIX)]:
-            names.remove(name)
-            remove_folder(Path(folder, name))
-            count += 1
-        for name in [entry for entry in files if entry.startswith(LEFTOVER_PREFIX)]:
-            with suppress(FileNotFoundError):
-                Path(folder, name).unlink()
+    for folder in _open_folders(root, proof):
+        _sync_folder(folder)
+        with os.scandir(folder) as entries:
+            doomed = [entry for entry in entries if entry.name.startswith(LEFTOVER_PREFIX)]
+        for entry in doomed:
+            if entry.is_dir(follow_symlinks=False):
+                remove_folder(Path(entry.path))
+            else:
+                with suppress(FileNotFoundError):
+                    Path(entry.path).unlink()
             count += 1
     return count
+
+
+def sync_folders(root: Path, *, proof: str = PROOF_NAME) -> None:
+    """Make the names in the folders of a store durable: those that hold work, not the work itself.
+
+    A run that is killed between a rename and the fsync after it leaves a name that everybody sees
+    and that a power loss takes away. Whoever builds upon it (a snapshot that lists it) calls this
+    first.
+    """
+    for folder in _open_folders(root, proof):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        _fsync_path(folder)
+    except FileNotFoundError:  # somebody who writes beside us removed it
+        return
+    except OSError as error:
+        raise StoreError(
+            f"the store's folder {folder} cannot be written: {error.strerror}; check the disk and "
+            "its free space, then run the same command again"
+        ) from error
+
+
+def _open_folders(root: Path, proof: str) -> Iterator[Path]:
+    """Give a folder and those below it, but no complete ones and no left-overs."""
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        yield folder
+        inner = []
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            inner = [
+                Path(entry.path)
+                for entry in entries
+                if not entry.name.startswith(LEFTOVER_PREFIX)
+                and entry.is_dir(follow_symlinks=False)
+            ]
+        pending += [path for path in inner if not (path / proof).exists()]
 
 
 def digest_file(path: Path, below: Path) -> FileDigest:

@@ -2,23 +2,43 @@
 
 Links are not followed below a root.
 
-Public: `check_roots`, `scan_catalogue`, `result_of`, `ScanResult`, `Catalogue`, `CatalogueRow`,
-`write_catalogue`, `read_catalogue`.
+Public: `check_roots`, `scan_catalogue`, `ScanResult`, `Catalogue`, `CatalogueRow`, `CatalogueRows`,
+`places_by_track`, `Places`, `write_catalogue`, `read_catalogue`.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from musichash_core.records import SourceFile, TrackFailure
 from storage.atomic import make_folder, place_file
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.failure_rows import failure_rows
-from storage.file_identities import DEFAULT_MAX_FILE_MB, FoundFile, identify_files
+from storage.file_identities import DEFAULT_MAX_FILE_MB, identify_files
 from storage.layout import StoreLayout
 from storage.schemas import CATALOGUE, FAILURES
-from storage.tables import read_part, write_rows
+from storage.source_files import CatalogueRow, CatalogueRows, FoundFiles, SourceFiles
+from storage.tables import read_part, table_of, write_table
+
+__all__ = [
+    "Catalogue",
+    "CatalogueRow",
+    "CatalogueRows",
+    "Places",
+    "ScanResult",
+    "check_roots",
+    "places_by_track",
+    "read_catalogue",
+    "scan_catalogue",
+    "write_catalogue",
+]
 
 _SUFFIXES = """
     .wav .wave .rf64 .w64 .flac .fla .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .caf .au .snd
@@ -32,47 +52,84 @@ COMPANION_PREFIX = b"._"
 """Begins the names of the resource forks that macOS writes beside files on foreign disks."""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueRow:
-    """One file of the catalogue with its label.
-
-    Attributes
-    ----------
-    file : SourceFile
-        The file.
-    label, group : str or None
-        Genre or class, and the unit that never straddles a split (an artist, as a rule).
-    external_id : str or None
-        What its owner calls it, from a manifest.
-    """
-
-    file: SourceFile
-    label: str | None = None
-    group: str | None = None
-    external_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Catalogue:
     """The files of a catalogue with their labels, and those that could not be read.
 
-    Attributes
+    Parameters
     ----------
-    rows : tuple of CatalogueRow
-        Sorted by root and path.
-    failures : tuple of TrackFailure
+    rows : iterable of CatalogueRow
+        Sorted by root and path; `CatalogueRows` where there are many.
+    failures : iterable of TrackFailure
         Files without an identity.
     """
 
-    rows: tuple[CatalogueRow, ...]
+    rows: CatalogueRows
     failures: tuple[TrackFailure, ...]
 
+    def __init__(self, rows: Iterable[CatalogueRow], failures: Iterable[TrackFailure]) -> None:
+        object.__setattr__(self, "rows", CatalogueRows.of(rows))
+        object.__setattr__(self, "failures", tuple(failures))
+
+    @property
+    def table(self) -> pa.Table:
+        """The rows as a table of `storage.schemas.CATALOGUE`."""
+        return self.rows.table
+
+    @property
+    def n_tracks(self) -> int:
+        """How many tracks there are: files with the same bytes are one."""
+        return int(pc.count_distinct(self.table["track_id"]).as_py())
+
+    @property
+    def n_labels(self) -> int:
+        """How many different labels there are."""
+        return int(pc.count_distinct(self.table["label"], mode="only_valid").as_py())
+
+    def first_places(self) -> pa.Table:
+        """Give the first row of each track, sorted by track_id."""
+        return self.table.take(pa.array(places_by_track(self.table).first))
+
     def by_track(self) -> dict[str, list[CatalogueRow]]:
-        """Group the rows by track: files with the same bytes are one track with several places."""
+        """Group the rows by track: files with the same bytes are one track with several places.
+
+        For small catalogues, or where every row is looked at anyway.
+        """
         grouped: dict[str, list[CatalogueRow]] = {}
         for row in self.rows:
             grouped.setdefault(row.file.track_id, []).append(row)
         return grouped
+
+
+class Places(NamedTuple):
+    """The rows of a catalogue's table, grouped by track.
+
+    Attributes
+    ----------
+    order : (n_rows,) int64
+        All rows: by track_id, and those of one track as they stand in the table.
+    starts : (n_tracks,) int64
+        Where in `order` each track begins.
+    """
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """The first row of each track."""
+        return self.order[self.starts]
+
+
+def places_by_track(table: pa.Table) -> Places:
+    """Group the rows of a catalogue's table by track, sorted by track_id."""
+    ids = table["track_id"].combine_chunks()
+    keys = pa.table({"track_id": ids, "row": np.arange(len(ids))})
+    order = pc.sort_indices(keys, [("track_id", "ascending"), ("row", "ascending")])
+    in_order = ids.take(order)
+    is_first = np.ones(len(ids), bool)
+    is_first[1:] = pc.not_equal(in_order[1:], in_order[:-1]).to_numpy(zero_copy_only=False)
+    return Places(np.asarray(order, np.int64), np.flatnonzero(is_first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +138,7 @@ class ScanResult:
 
     Attributes
     ----------
-    files : tuple of SourceFile
+    files : SourceFiles
         Sorted by root and path.
     failures : tuple of TrackFailure
         Files that could not be read for their identity.
@@ -91,7 +148,7 @@ class ScanResult:
         Files without an audio suffix.
     """
 
-    files: tuple[SourceFile, ...]
+    files: SourceFiles
     failures: tuple[TrackFailure, ...]
     n_hashed: int
     n_ignored: int
@@ -175,69 +232,55 @@ def scan_catalogue(
     CatalogueError
         If no audio file is found in any root.
     """
-    found: list[FoundFile] = []
-    n_ignored = 0
-    for root in roots:
-        for file, is_candidate in _walk(root):
-            if is_candidate:
-                found.append(file)
-            else:
-                n_ignored += 1
-    if not found:
+    names = FoundFiles()
+    n_found, n_ignored = map(sum, zip(*(_walk(root, names) for root in roots), strict=True))
+    if not n_found:
         raise CatalogueError(
             f"no audio file lies below {', '.join(roots)} ({n_ignored} other files do); "
             "check the path, or that the disk is mounted"
         )
-    found.sort(key=lambda file: (file.root, file.path_raw))
-    return result_of(
-        identify_files(found, known, max_file_mb=max_file_mb, on_progress=on_progress),
-        n_ignored=n_ignored,
+    identified = identify_files(
+        names.table(), SourceFiles.of(known), max_file_mb=max_file_mb, on_progress=on_progress
     )
+    return ScanResult(identified.files, identified.failures, identified.n_read, n_ignored)
 
 
-def result_of(
-    outcomes: Iterable[tuple[SourceFile | TrackFailure, bool]], *, n_ignored: int = 0
-) -> ScanResult:
-    """Sort what `identify_files` gives into files and failures."""
-    files: list[SourceFile] = []
-    failures: list[TrackFailure] = []
-    n_hashed = 0
-    for outcome, was_read in outcomes:
-        n_hashed += was_read
-        if isinstance(outcome, SourceFile):
-            files.append(outcome)
-        else:
-            failures.append(outcome)
-    return ScanResult(tuple(files), tuple(failures), n_hashed, n_ignored)
+def _walk(root: str, names: FoundFiles) -> tuple[int, int]:
+    """Add every file below a root that is looked into, and every folder that cannot be listed.
 
-
-def _walk(root: str) -> Iterator[tuple[FoundFile, bool]]:
-    """Yield every file below a root, and every folder that cannot be listed.
-
-    With each comes whether it is looked into.
+    Returns
+    -------
+    n_found, n_ignored : int
+        Names that were added, and files that are not looked into.
     """
     pending = [b""]
     base = os.fsencode(root)
+    n_found = n_ignored = 0
     while pending:
         folder = pending.pop()
         try:
             with os.scandir(os.path.join(base, folder)) as entries:  # noqa: PTH118 - bytes paths
                 listed = list(entries)
         except OSError:
-            yield FoundFile(root, folder, None), True
+            names.add(root, folder, None)
+            n_found += 1
             continue
+        prefix = folder + b"/" if folder else b""
         for entry in listed:
-            path_raw = os.path.join(folder, entry.name)  # noqa: PTH118 - bytes paths
+            path_raw = prefix + entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(path_raw)
                     continue
-                is_candidate = _is_candidate(entry)
-                status = entry.stat(follow_symlinks=False) if is_candidate else None
+                if not _is_candidate(entry):
+                    n_ignored += 1
+                    continue
+                status = entry.stat(follow_symlinks=False)
             except OSError:  # it vanished, or its folder can be listed and not entered
-                yield FoundFile(root, path_raw, None), True
-            else:
-                yield FoundFile(root, path_raw, status), is_candidate
+                status = None
+            names.add(root, path_raw, status)
+            n_found += 1
+    return n_found, n_ignored
 
 
 def _is_candidate(entry: "os.DirEntry[bytes]") -> bool:
@@ -251,16 +294,12 @@ def _is_candidate(entry: "os.DirEntry[bytes]") -> bool:
 def write_catalogue(layout: StoreLayout, catalogue: Catalogue) -> None:
     """Store what a scan found, for the stages after it."""
     make_folder(layout.work_root)
-    plain = [
-        asdict(row.file) | {"label": row.label, "group": row.group, "external_id": row.external_id}
-        for row in catalogue.rows
-    ]
-    for path, content, schema in (
-        (layout.scan_failures_path, failure_rows(catalogue.failures), FAILURES),
-        (layout.catalogue_path, plain, CATALOGUE),
+    for path, table in (
+        (layout.scan_failures_path, table_of(failure_rows(catalogue.failures), FAILURES)),
+        (layout.catalogue_path, catalogue.table.combine_chunks()),
     ):
         temporary = path.with_name(f".tmp-{path.name}")
-        write_rows(temporary, content, schema)
+        write_table(temporary, table)
         place_file(temporary, path)
 
 
@@ -274,12 +313,8 @@ def read_catalogue(layout: StoreLayout) -> Catalogue:
             f"the store {layout.root} has no catalogue yet; "
             f"run 'musichash scan --catalogue DIR --store {layout.root}' first"
         ) from error
-    rows = []
-    for row in table.to_pylist():
-        owned = {name: row.pop(name) for name in ("label", "group", "external_id")}
-        rows.append(CatalogueRow(SourceFile(**row), **owned))
     failures = []
     for row in failed.to_pylist():
         del row["retryable"]
         failures.append(TrackFailure(**row))
-    return Catalogue(tuple(rows), tuple(failures))
+    return Catalogue(CatalogueRows(table), failures)

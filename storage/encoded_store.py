@@ -1,19 +1,27 @@
 """Predictions and codes of one partition: two Parquet files and a receipt, immutable.
 
-Public: `write_encoded`, `read_encoded`.
+A partition's folder lies below that of its generation, whose name covers the fingerprint of the
+features that the models read. Reading checks that receipt and rows are of that generation, so codes
+of two generations, or of other features, never come together.
+
+Public: `write_encoded`, `read_encoded`, `gather_encoded`, `EncodedTables`,
+`encoded_track_ids`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from musichash_core.codes import logits_to_codes
 from storage.atomic import staged_directory
-from storage.layout import RECEIPT_NAME
-from storage.receipts import write_receipt
+from storage.errors import FingerprintMismatchError
+from storage.layout import RECEIPT_NAME, StoreLayout
+from storage.receipts import finished_partitions, read_receipt, write_receipt
 from storage.schemas import PREDICTIONS, codes_schema
 from storage.tables import read_part, write_rows
 
@@ -71,8 +79,98 @@ def write_encoded(
 
 
 def read_encoded(folder: Path, n_bits: int) -> tuple[pa.Table, pa.Table]:
-    """Read the predictions and codes of a partition."""
-    return (
+    """Read the predictions and codes of a partition.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If receipt or rows are not of the generation that the folder lies below.
+    """
+    generation = folder.parent.name
+    receipt = read_receipt(folder)
+    if (receipt.kind, receipt.fingerprint) != ("encoded", generation):
+        raise FingerprintMismatchError(
+            f"{folder} holds {receipt.kind} of {receipt.fingerprint}, not codes of {generation}; "
+            "remove it and run 'musichash encode'"
+        )
+    tables = (
         read_part(folder / "predictions.parquet", PREDICTIONS),
         read_part(folder / "codes.parquet", codes_schema(n_bits)),
     )
+    for table in tables:
+        found = set(pc.unique(table["generation"]).to_pylist())
+        if found - {generation}:
+            raise FingerprintMismatchError(
+                f"{folder} holds rows of {', '.join(sorted(found))}, not of {generation} alone; "
+                "remove it and run 'musichash encode'"
+            )
+    return tables
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTables:
+    """What one generation says of some tracks; each table sorted by track_id, each track once.
+
+    Attributes
+    ----------
+    predictions, codes : pyarrow.Table
+        `storage.schemas.PREDICTIONS` and ``codes_schema``, of the same tracks.
+    """
+
+    predictions: pa.Table
+    codes: pa.Table
+
+    @property
+    def track_ids(self) -> list[str]:
+        """The tracks, sorted."""
+        ids: list[str] = self.codes["track_id"].to_pylist()
+        return ids
+
+
+def gather_encoded(
+    layout: StoreLayout,
+    generation: str,
+    n_bits: int,
+    track_ids: Collection[str],
+    *,
+    partition_ids: Sequence[str] | None = None,
+) -> EncodedTables:
+    """Bring together the rows of some tracks, from all finished partitions of a generation.
+
+    Tracks that have none are left out. A row does not depend on the partition that it is in, so of
+    a track that several partitions hold the first row is as good as any.
+
+    Parameters
+    ----------
+    partition_ids : sequence of str, optional
+        Look into these partitions only.
+    """
+    missing = set(track_ids)
+    predictions, codes = [PREDICTIONS.empty_table()], [codes_schema(n_bits).empty_table()]
+    finished = finished_partitions(layout.encoded_root(generation))
+    allowed = set(finished if partition_ids is None else partition_ids)
+    for partition_id in finished:
+        if partition_id not in allowed or not missing:
+            continue
+        folder = layout.encoded_partition_path(generation, partition_id)
+        both = read_encoded(folder, n_bits)
+        wanted = missing.intersection(both[1]["track_id"].to_pylist())
+        if not wanted:
+            continue
+        for kept, table in zip((predictions, codes), both, strict=True):
+            values = pa.array(sorted(wanted), pa.string())
+            kept.append(table.filter(pc.is_in(table["track_id"], value_set=values)))
+        missing -= wanted
+    return EncodedTables(
+        pa.concat_tables(predictions).sort_by("track_id"),
+        pa.concat_tables(codes).sort_by("track_id"),
+    )
+
+
+def encoded_track_ids(layout: StoreLayout, generation: str) -> set[str]:
+    """Give the tracks that have codes of a generation."""
+    found: set[str] = set()
+    for partition_id in finished_partitions(layout.encoded_root(generation)):
+        folder = layout.encoded_partition_path(generation, partition_id)
+        found.update(read_part(folder / "codes.parquet")["track_id"].to_pylist())
+    return found

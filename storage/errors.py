@@ -14,8 +14,39 @@ class ArtefactMissingError(StoreError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class StorePlaceError(StoreError):
+    """A store cannot lie where it was asked for: beside other files, in a store, in a catalogue."""
+
+    is_wrong_input = True
+
+
 class FormatVersionError(StoreError, ValueError):
     """The store or an artefact was written in another format version."""
+
+
+def other_format(what: str, found: object, readable: int) -> FormatVersionError:
+    """Say that something has another format than this version reads, and what to do.
+
+    Parameters
+    ----------
+    what : str
+        The artefact: its kind and its path.
+    found : object
+        The format that it names, whatever it is.
+    readable : int
+        The format that this version reads and writes.
+    """
+    says = f"{what} has format {found}, this version reads format {readable}; "
+    if not isinstance(found, int) or isinstance(found, bool):
+        return FormatVersionError(f"{says}that is no format: restore the file from a copy")
+    if found > readable:
+        return FormatVersionError(
+            f"{says}a newer version of musichash wrote it: use that version, nothing was changed"
+        )
+    return FormatVersionError(
+        f"{says}an older version of musichash wrote it: use that version, or build a new store in "
+        "another folder"
+    )
 
 
 class FingerprintMismatchError(StoreError, ValueError):
@@ -27,7 +58,11 @@ class DamagedArtefactError(StoreError, ValueError):
 
 
 class StoreLockedError(StoreError):
-    """Another run is writing to the store."""
+    """Another process has the right that was asked for: to write, or to backfill."""
+
+
+class LockLostError(StoreError):
+    """Another process took the store over while this one gave no sign of life."""
 
 
 class CatalogueError(StoreError):

@@ -1,17 +1,36 @@
 """What has been extracted so far, over all partitions of one feature configuration.
 
+Partitions never change, and years of nights leave thousands of them, so what was read of them may
+be kept in the work area: two tables of all their rows, with the digests of the files that the rows
+are from. Rows whose partition lists other files now, or is gone, are not used.
+
 Public: `Extracted`, `read_extracted`.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.atomic import make_folder, place_file
+from storage.errors import StoreError
 from storage.feature_store import FeaturePartition
 from storage.layout import StoreLayout
 from storage.receipts import finished_partitions
 from storage.schemas import FAILURES, TRACK_FACTS
+from storage.tables import read_part, write_table
+
+PARTITION = pa.field("partition_id", pa.string())
+_FACTS = TRACK_FACTS.append(PARTITION)
+_FAILURES = FAILURES.append(PARTITION)
+_SOURCES = b"musichash.partitions"
+"""Entry of the kept tables' metadata: digests of the files of each partition that is in them."""
+
+_TABLE_NAMES = ("tracks.parquet", "failures.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +39,8 @@ class Extracted:
 
     Attributes
     ----------
+    feature_fingerprint : str
+        Of the feature configuration.
     facts : pyarrow.Table
         `storage.schemas.TRACK_FACTS` and ``partition_id``; each track once, sorted by track_id.
     failures : pyarrow.Table
@@ -27,6 +48,7 @@ class Extracted:
         that of the most attempts; sorted by track_id.
     """
 
+    feature_fingerprint: str
     facts: pa.Table
     failures: pa.Table
 
@@ -36,24 +58,99 @@ class Extracted:
         return set(self.facts["track_id"].to_pylist())
 
 
-def read_extracted(layout: StoreLayout, feature_fingerprint: str) -> Extracted:
-    """Read the facts and failures of every finished partition."""
-    root = layout.features_root(feature_fingerprint)
-    facts: list[pa.Table] = [_with_partition(TRACK_FACTS.empty_table(), "")]
-    failures: list[pa.Table] = [FAILURES.empty_table()]
+class _Gathered(NamedTuple):
+    """All rows of some partitions, and from which files they are."""
+
+    facts: pa.Table
+    failures: pa.Table
+    sources: Mapping[str, list[str]]
+
+
+_NOTHING = _Gathered(_FACTS.empty_table(), _FAILURES.empty_table(), {})
+
+
+def read_extracted(
+    layout: StoreLayout, feature_fingerprint: str, *, keep: bool = False
+) -> Extracted:
+    """Read the facts and failures of every finished partition.
+
+    Parameters
+    ----------
+    keep : bool
+        Keep in the work area what was read, so that the next reading opens new partitions only;
+        for those who hold the store's lock.
+
+    Raises
+    ------
+    DamagedArtefactError
+        If a file that a partition's receipt lists is missing or has another size.
+    """
+    before = _kept(layout, feature_fingerprint)
+    now = _gathered(layout.features_root(feature_fingerprint), before)
+    if keep and now.sources != before.sources:
+        _keep(layout, feature_fingerprint, now)
+    ordered = now.facts.sort_by([("track_id", "ascending"), ("partition_id", "ascending")])
+    facts = _first_of_each(ordered)
+    return Extracted(feature_fingerprint, facts, _open_failures(now.failures, facts["track_id"]))
+
+
+def _gathered(root: Path, before: _Gathered) -> _Gathered:
+    """Take the rows of unchanged partitions from those gathered before, and read the others."""
+    sources: dict[str, list[str]] = {}
+    read: list[FeaturePartition] = []
     for partition_id in finished_partitions(root):
         partition = FeaturePartition(root / partition_id)
+        digests = {entry.path: entry.sha256 for entry in partition.receipt.files}
+        sources[partition_id] = [digests.get(name, "") for name in _TABLE_NAMES]
+        if before.sources.get(partition_id) != sources[partition_id]:
+            read.append(partition)
+    fresh = {partition.folder.name for partition in read}
+    kept_ids = pa.array([name for name in sources if name not in fresh], pa.string())
+    facts, failures = (
+        [table.filter(pc.is_in(table["partition_id"], value_set=kept_ids))]
+        for table in (before.facts, before.failures)
+    )
+    for partition in read:
         if partition.receipt.n_done:
-            facts.append(_with_partition(partition.facts(), partition_id))
+            facts.append(_with_partition(partition.facts(), partition.folder.name))
         if partition.receipt.n_failed:
-            failures.append(partition.failures())
-    all_facts = _first_of_each(pa.concat_tables(facts).sort_by("track_id"))
-    return Extracted(all_facts, _open_failures(pa.concat_tables(failures), all_facts["track_id"]))
+            failures.append(_with_partition(partition.failures(), partition.folder.name))
+    return _Gathered(pa.concat_tables(facts), pa.concat_tables(failures), sources)
+
+
+def _kept_paths(layout: StoreLayout, feature_fingerprint: str) -> tuple[Path, Path]:
+    return (
+        layout.work_root / f"facts-{feature_fingerprint}.parquet",
+        layout.work_root / f"failures-{feature_fingerprint}.parquet",
+    )
+
+
+def _kept(layout: StoreLayout, feature_fingerprint: str) -> _Gathered:
+    """Read what was kept; nothing when there is nothing sound."""
+    facts_path, failures_path = _kept_paths(layout, feature_fingerprint)
+    try:
+        facts, failures = read_part(facts_path, _FACTS), read_part(failures_path, _FAILURES)
+        said = [json.loads(table.schema.metadata[_SOURCES]) for table in (facts, failures)]
+    except (StoreError, TypeError, KeyError, ValueError):
+        return _NOTHING
+    if said[0] != said[1]:  # a run was killed between the two
+        return _NOTHING
+    plain = (table.replace_schema_metadata() for table in (facts, failures))
+    return _Gathered(next(plain), next(plain), said[0])
+
+
+def _keep(layout: StoreLayout, feature_fingerprint: str, gathered: _Gathered) -> None:
+    make_folder(layout.work_root)
+    metadata = {_SOURCES: json.dumps(gathered.sources).encode()}
+    paths = _kept_paths(layout, feature_fingerprint)
+    for path, table in zip(paths, (gathered.facts, gathered.failures), strict=True):
+        temporary = path.with_name(f".tmp-{path.name}")
+        write_table(temporary, table.combine_chunks().replace_schema_metadata(metadata))
+        place_file(temporary, path)
 
 
 def _with_partition(table: pa.Table, partition_id: str) -> pa.Table:
-    column = pa.array([partition_id] * len(table), pa.string())
-    return table.append_column("partition_id", column)
+    return table.append_column(PARTITION, pa.array([partition_id] * len(table), pa.string()))
 
 
 def _first_of_each(table: pa.Table) -> pa.Table:
@@ -66,8 +163,8 @@ def _first_of_each(table: pa.Table) -> pa.Table:
 
 
 def _open_failures(failures: pa.Table, done_ids: pa.ChunkedArray) -> pa.Table:
-    still_failed = failures.filter(pc.invert(pc.is_in(failures["track_id"], value_set=done_ids)))
-    latest = _first_of_each(
-        still_failed.sort_by([("track_id", "ascending"), ("attempts", "descending")])
+    is_done = pc.is_in(failures["track_id"], value_set=done_ids.combine_chunks())
+    still_failed = failures.filter(pc.invert(is_done)).sort_by(
+        [("track_id", "ascending"), ("attempts", "descending"), ("partition_id", "ascending")]
     )
-    return latest.cast(FAILURES)
+    return _first_of_each(still_failed).drop_columns("partition_id").cast(FAILURES)

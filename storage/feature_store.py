@@ -34,7 +34,7 @@ from storage.frame_arrays import FrameSpool, frame_sources
 from storage.layout import RECEIPT_NAME
 from storage.receipts import Receipt, read_receipt, write_receipt
 from storage.schemas import FAILURES, TRACK_FACTS
-from storage.tables import part_schema, read_part, write_rows
+from storage.tables import read_part, write_rows
 
 CHUNK_FRAMES = 512
 SHARD_FRAMES = 16_384
@@ -285,10 +285,9 @@ class FeaturePartition:
 
     def facts(self) -> pa.Table:
         """Give the tracks as a table of `storage.schemas.TRACK_FACTS`."""
-        path = self.folder / "tracks.parquet"
-        if set(TAGGER_COLUMNS) <= set(part_schema(path).names):
-            return read_part(path, TRACK_FACTS)
-        table = read_part(path, FACTS_WITHOUT_TAGGER)
+        table = read_part(self.folder / "tracks.parquet", TRACK_FACTS, FACTS_WITHOUT_TAGGER)
+        if len(table.columns) == len(TRACK_FACTS):
+            return table
         for name in TAGGER_COLUMNS:
             field = TRACK_FACTS.field(name)
             table = table.append_column(field, pa.nulls(len(table), field.type))

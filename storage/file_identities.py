@@ -3,18 +3,24 @@
 A file whose size and modification time are as the last scan saw them keeps its identity without
 being read. Files that cannot be read, or are larger than is allowed, become failures.
 
-Public: `FoundFile`, `identify_files`, `path_for_people`, `DEFAULT_MAX_FILE_MB`.
+Public: `identify_files`, `Identified`, `FoundFile`, `path_for_people`, `DEFAULT_MAX_FILE_MB`.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from musichash_core.decode import DecodeConfig, open_beneath
 from musichash_core.errors import DecodeError
 from musichash_core.identity import track_id_of
 from musichash_core.records import SourceFile, TrackFailure
+from storage.source_files import FILES, SourceFiles
 
 DEFAULT_MAX_FILE_MB: int = DecodeConfig().max_file_mb
 """Largest file that is read, unless the configuration says otherwise; megabytes."""
@@ -38,8 +44,6 @@ class FoundFile:
         The catalogue root.
     path_raw : bytes
         Path below it.
-    status : os.stat_result or None
-        What its lstat gave, or None where that cannot be had.
     place : str
         Where the manifest names it (``line 7 of tracks.csv``), for messages; "" when it was found
         by walking.
@@ -47,59 +51,121 @@ class FoundFile:
 
     root: str
     path_raw: bytes
-    status: os.stat_result | None
     place: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """What became of the names that were found.
+
+    Attributes
+    ----------
+    files : SourceFiles
+        Those with an identity, in the order of the names.
+    failures : tuple of TrackFailure
+        The reasons of the others, in that order.
+    n_read : int
+        Names that were opened for it.
+    """
+
+    files: SourceFiles
+    failures: tuple[TrackFailure, ...]
+    n_read: int
+
+
 def identify_files(
-    found: Sequence[FoundFile],
-    known: Iterable[SourceFile] = (),
+    found: pa.Table,
+    known: SourceFiles,
     *,
     max_file_mb: int = DEFAULT_MAX_FILE_MB,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Iterator[tuple[SourceFile | TrackFailure, bool]]:
-    """Give each file its identity or the reason why it has none, in order.
+) -> Identified:
+    """Give each file its identity or the reason why it has none.
 
     Parameters
     ----------
-    known : iterable of SourceFile
+    found : pyarrow.Table
+        Names, with the columns `storage.source_files.FOUND`.
+    known : SourceFiles
         Files of the last scan; unchanged ones are not read again.
     max_file_mb : int
         Larger files are failures with the code over-limit and are not read; megabytes.
     on_progress : callable, optional
-        Called with the number of files identified and found.
-
-    Yields
-    ------
-    SourceFile or TrackFailure
-        What became of the file.
-    bool
-        Whether it was opened for it.
+        Called with the number of files identified and found, for each file.
     """
-    identified = {(file.root, file.path_raw): file for file in known}
-    n_done = 0
+    kept = _places_of_unchanged(found, known.table, max_file_mb)
+    is_read = kept < 0
+    progress = _Progress(len(found), on_progress)
+    read_places: list[int] = []
+    batches: list[pa.RecordBatch] = []
+    failures: list[TrackFailure] = []
     with ThreadPoolExecutor(HASH_THREADS) as pool:
-        for start in range(0, len(found), HASH_BATCH):
-            batch = found[start : start + HASH_BATCH]
-            unchanged = [_if_unchanged(file, identified, max_file_mb) for file in batch]
-            changed = [file for file, kept in zip(batch, unchanged, strict=True) if kept is None]
-            read = pool.map(lambda file: _identify(file, max_file_mb), changed)
-            for kept in unchanged:
-                yield (next(read), True) if kept is None else (kept, False)
-                n_done += 1
-                if on_progress is not None:
-                    on_progress(n_done, len(found))
+        places = np.flatnonzero(is_read)
+        for start in range(0, len(places), HASH_BATCH):
+            batch = places[start : start + HASH_BATCH]
+            files = []
+            outcomes = pool.map(lambda file: _identify(file, max_file_mb), _named(found, batch))
+            for place, outcome in zip(batch.tolist(), outcomes, strict=True):
+                progress.reach(place + 1)
+                if isinstance(outcome, TrackFailure):
+                    failures.append(outcome)
+                else:
+                    files.append(outcome)
+                    read_places.append(place)
+            batches += SourceFiles.of(files).table.to_batches()
+    progress.reach(len(found))
+    unchanged = known.table.take(pa.array(kept[~is_read]))
+    read = pa.Table.from_batches(batches, schema=FILES)
+    order = np.argsort(np.concatenate([np.flatnonzero(~is_read), np.array(read_places, np.int64)]))
+    files_in_order = pa.concat_tables([unchanged, read]).take(pa.array(order))
+    return Identified(SourceFiles(files_in_order), tuple(failures), int(is_read.sum()))
 
 
-def _if_unchanged(
-    found: FoundFile, known: Mapping[tuple[str, bytes], SourceFile], max_file_mb: int
-) -> SourceFile | None:
-    """Give what the last scan found, if the file is still so and allowed."""
-    before, status = known.get((found.root, found.path_raw)), found.status
-    if before is None or status is None or status.st_size > max_file_mb * 1_000_000:
-        return None
-    is_same = (before.n_bytes, before.mtime_ns) == (status.st_size, status.st_mtime_ns)
-    return before if is_same else None
+class _Progress:
+    """Tells of each file once, in order."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
+        self._total, self._tell, self._n_done = total, tell, 0
+
+    def reach(self, n_done: int) -> None:
+        """Tell of every file up to this one."""
+        if self._tell is not None:
+            for number in range(self._n_done + 1, n_done + 1):
+                self._tell(number, self._total)
+        self._n_done = max(self._n_done, n_done)
+
+
+def _places_of_unchanged(found: pa.Table, known: pa.Table, max_file_mb: int) -> NDArray[np.int64]:
+    """Give for each name the row of `known` that still holds and is allowed, or -1."""
+    kept = np.full(len(found), -1, np.int64)
+    for root in pc.unique(found["root"]).to_pylist():
+        of_root = _rows_where(found["root"], root)
+        known_of_root = _rows_where(known["root"], root)
+        rows = pc.index_in(
+            found["path_raw"].take(of_root),
+            value_set=known["path_raw"].take(known_of_root).combine_chunks(),
+        )
+        before = pc.take(known_of_root, rows)
+        kept[of_root.to_numpy()] = pc.fill_null(before, -1).to_numpy()
+    candidates = pa.array(kept, mask=kept < 0)
+    is_same = pc.and_(
+        pc.and_(
+            pc.equal(found["n_bytes"], known["n_bytes"].take(candidates)),
+            pc.equal(found["mtime_ns"], known["mtime_ns"].take(candidates)),
+        ),
+        pc.less_equal(found["n_bytes"], max_file_mb * 1_000_000),
+    )
+    kept[~pc.fill_null(is_same, False).to_numpy()] = -1
+    return kept
+
+
+def _rows_where(column: pa.ChunkedArray, value: str) -> pa.Array:
+    return pa.array(np.flatnonzero(pc.equal(column, value).to_numpy()))
+
+
+def _named(found: pa.Table, places: NDArray[np.int64]) -> list[FoundFile]:
+    rows = found.select(["root", "path_raw", "place"]).take(pa.array(places))
+    return [FoundFile(**row) for row in rows.to_pylist()]
 
 
 def _identify(found: FoundFile, max_file_mb: int) -> SourceFile | TrackFailure:

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import asymmetric_distance, brute_force_neighbours
 from musichash_core.errors import ParameterError
-from storage.atomic import FileDigest, digest_file, make_folder, place_file, read_json, write_json
+from storage.atomic import (
+    FileDigest,
+    digest_file,
+    make_folder,
+    place_file,
+    read_json,
+    to_json,
+    write_file,
+)
 from storage.errors import ArtefactMissingError, DamagedArtefactError, StoreError
 from storage.layout import StoreLayout
 
@@ -106,7 +114,6 @@ def write_index(
     digest = digest_file(temporary, layout.root)
     final = layout.index_path(digest.sha256)
     place_file(temporary, final)
-    info_path = layout.index_info_path(digest.sha256)
     info = {
         "kind": "flat",
         "n_codes": len(codes),
@@ -116,7 +123,10 @@ def write_index(
         "rows_of": codes_sha256,
         "distance_recall_at_10": recall,
     }
-    write_json(info_path, info)
+    # Two codes tables can have the same codes, so the index's name is none for its description.
+    data = to_json(info)
+    info_path = layout.index_info_path(hashlib.sha256(data).hexdigest())
+    write_file(info_path, data)
     return (
         FileDigest(layout.relative(final), digest.size, digest.sha256),
         digest_file(info_path, layout.root),
@@ -145,16 +155,15 @@ class HashIndex:
             If it is missing or differs; FAISS is never given bytes that we did not write.
         """
         path = layout.root / entry.path
-        if not path.is_file():
-            raise ArtefactMissingError(
-                f"the index {path} is missing; 'musichash index --store {layout.root}' rebuilds it"
-            )
-        data = path.read_bytes()
+        way_out = f"'musichash reconcile --store {layout.root}' rebuilds it"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise ArtefactMissingError(f"the index {path} is missing; {way_out}") from error
+        except OSError as error:
+            raise StoreError(f"the index {path} cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise DamagedArtefactError(
-                f"the index {path} differs from its snapshot; "
-                f"'musichash index --store {layout.root}' rebuilds it"
-            )
+            raise DamagedArtefactError(f"the index {path} differs from its snapshot; {way_out}")
         if hasattr(faiss, "set_deserialization_vector_byte_limit"):
             faiss.set_deserialization_vector_byte_limit(MAX_INDEX_BYTES)
         return cls(faiss.deserialize_index_binary(np.frombuffer(data, dtype=np.uint8)))
@@ -168,6 +177,12 @@ class HashIndex:
     def n_bits(self) -> int:
         """Length of a code in bits."""
         return int(self._index.d)
+
+    def holds(self, codes: NDArray[np.uint8]) -> bool:
+        """Whether the index holds exactly these codes ``(n, code_bytes)``, in this order."""
+        flat: Any = faiss.downcast_IndexBinary(self._index)
+        stored = faiss.vector_to_array(flat.xb)
+        return bool(np.array_equal(stored, codes.reshape(-1)))
 
     def candidates(self, code: NDArray[np.uint8], k: int) -> Neighbours:
         """Find the `k` nearest rows and all rows that tie with the last of them.

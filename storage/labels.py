@@ -6,15 +6,18 @@ if known, ``group`` (artist: the unit that never straddles a training split).
 Public: `labels_from_folders`, `labels_from_file`, `read_labels`, `NO_LABELS`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from musichash_core.records import SourceFile, TrackFailure
-from storage.catalogue import CatalogueRow
 from storage.errors import LabelsError
 from storage.row_columns import Column, RowFile
 from storage.row_files import read_rows
+from storage.source_files import CatalogueRows, SourceFiles
 
 PATH_COLUMN = "track path"
 
@@ -44,28 +47,27 @@ class Label:
     group: str | None
 
 
-def labels_from_folders(files: Iterable[SourceFile]) -> list[CatalogueRow]:
+def labels_from_folders(files: Iterable[SourceFile]) -> CatalogueRows:
     """Take the first folder below the catalogue root as the label; a file in no folder has none."""
-    return [
-        CatalogueRow(file, label=file.path.split("/", 1)[0] if "/" in file.path else None)
-        for file in files
-    ]
+    known = SourceFiles.of(files)
+    first_folder = pc.extract_regex(known.table["path"], "^(?P<label>[^/]*)/")
+    return CatalogueRows.labelled(known, label=pc.struct_field(first_folder, "label"))
 
 
 def labels_from_file(
     path: Path,
-    files: Sequence[SourceFile],
+    files: Iterable[SourceFile],
     failures: Collection[TrackFailure] = (),
     *,
     is_part: bool = False,
-) -> list[CatalogueRow]:
+) -> CatalogueRows:
     """Give each file the label that a labels file has for its path; files without a row have none.
 
     Parameters
     ----------
     path : Path
         The labels file; `NO_LABELS` in its place means that no track has a label.
-    files, failures : sequences
+    files, failures : iterable, collection
         What a scan found, and what it could not read: a label may name that too.
     is_part : bool
         Whether the files are a part of the catalogue, so that labels may name others.
@@ -76,18 +78,21 @@ def labels_from_file(
         If the file cannot be read, lacks a column, repeats a track, or names tracks that the
         catalogue does not have.
     """
+    known = SourceFiles.of(files)
     if path == Path(NO_LABELS):
-        return [CatalogueRow(file) for file in files]
+        return CatalogueRows.labelled(known)
     labels = read_labels(path)
-    rows = [
-        CatalogueRow(file, label.label, label.group)
-        if (label := labels.get(file.path))
-        else CatalogueRow(file)
-        for file in files
-    ]
-    missing = [] if is_part else sorted(labels.keys() - {file.path for file in files})
+    names = pa.array(list(labels), pa.string())
+    rows = pc.index_in(known.table["path"], value_set=names)
+    labelled = CatalogueRows.labelled(
+        known,
+        label=pa.array([label.label for label in labels.values()], pa.string()).take(rows),
+        group=pa.array([label.group for label in labels.values()], pa.string()).take(rows),
+    )
+    is_missing = pc.invert(pc.is_in(names, value_set=known.table["path"].combine_chunks()))
+    missing = [] if is_part else sorted(names.filter(is_missing).to_pylist())
     if failures:
-        roots = {file.root for file in files}
+        roots = pc.unique(known.table["root"]).to_pylist()
         unreadable = tuple(failure.path for failure in failures)
         missing = [name for name in missing if not _is_unreadable(name, roots, unreadable)]
     if missing:
@@ -97,7 +102,7 @@ def labels_from_file(
             f"{' ...' if len(missing) > _NAMED_EXAMPLES else ''}; paths are relative to the "
             "catalogue root: correct or remove these rows"
         )
-    return rows
+    return labelled
 
 
 def _is_unreadable(name: str, roots: Iterable[str], unreadable: Collection[str]) -> bool:

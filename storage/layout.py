@@ -71,6 +71,11 @@ class StoreLayout:
         """File beside an index that says what is in it and how well it answers."""
         return self.index_root / f"{digest[:24]}.json"
 
+    @property
+    def collections_path(self) -> Path:
+        """Register of the collections that every run scans."""
+        return self.root / "collections.json"
+
     # --- rebuildable -------------------------------------------------------------------------
 
     def features_root(self, feature_fingerprint: str) -> Path:
@@ -101,9 +106,14 @@ class StoreLayout:
         """Predictions and codes of one partition, with their receipt."""
         return self.encoded_root(generation) / partition_id
 
+    @property
+    def models_root(self) -> Path:
+        """Folder of the model generations."""
+        return self.root / "models"
+
     def model_path(self, generation: str) -> Path:
         """Folder of one model generation."""
-        return self.root / "models" / generation
+        return self.models_root / generation
 
     # --- of the current work -----------------------------------------------------------------
 
@@ -127,10 +137,23 @@ class StoreLayout:
         """Name of the model generation that the next snapshot will use."""
         return self.work_root / "generation.json"
 
+    def comparison_path(self, first: str, second: str) -> Path:
+        """How far a second model generation agrees with a first one."""
+        return self.work_root / "comparisons" / f"{first}--{second}.json"
+
     @property
     def training_cache_path(self) -> Path:
         """Raw frames of the labelled tracks while a model trains; named so that it is swept."""
         return self.work_root / ".tmp-training-frames.u8"
+
+    @property
+    def backfills_root(self) -> Path:
+        """Folder of the backfills, begun and finished."""
+        return self.work_root / "backfills"
+
+    def backfill_path(self, name: str) -> Path:
+        """Plan and state of one backfill."""
+        return self.backfills_root / name
 
     @property
     def runs_root(self) -> Path:

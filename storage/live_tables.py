@@ -3,6 +3,7 @@
 Public: `collect_tables`, `LiveTables`, `packed_codes`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from musichash_core.failure_codes import QUARANTINE_CODE
-from storage.catalogue import Catalogue, CatalogueRow
-from storage.encoded_store import read_encoded
+from storage.atomic import FileDigest, digest_file
+from storage.carried_rows import encoded_rows
+from storage.catalogue import Catalogue, Places, places_by_track
 from storage.errors import ArtefactMissingError
 from storage.extracted import Extracted
 from storage.failure_rows import failure_rows
 from storage.layout import RECEIPT_NAME, StoreLayout
-from storage.schemas import FAILURES, PREDICTIONS, TRACK_FACTS, TRACKS, codes_schema
+from storage.schemas import FAILURES, TRACK_FACTS, TRACKS
 from storage.tables import table_of
 
 _FACT_NAMES = [name for name in TRACK_FACTS.names if name in TRACKS.names and name != "track_id"]
@@ -37,6 +39,8 @@ class LiveTables:
         One row per track or unreadable file.
     partition_ids : tuple of str
         Partitions that hold at least one of the tracks.
+    receipts : tuple of FileDigest
+        Of the features and of the codes of these partitions.
     n_unreadable : int
         Failure rows of files without an identity.
     n_quarantined : int
@@ -48,6 +52,7 @@ class LiveTables:
     codes: pa.Table
     failures: pa.Table
     partition_ids: tuple[str, ...]
+    receipts: tuple[FileDigest, ...]
     n_unreadable: int
     n_quarantined: int
 
@@ -67,93 +72,132 @@ def collect_tables(
     ArtefactMissingError
         If a track is neither extracted nor failed, or a partition is not encoded.
     """
-    rows = catalogue.by_track()
-    facts = _rows_of(extracted.facts, set(rows))
-    failed = _rows_of(extracted.failures, set(rows))
-    by_partition: dict[str, list[str]] = {}
-    for track_id, partition_id in zip(
-        facts["track_id"].to_pylist(), facts["partition_id"].to_pylist(), strict=True
-    ):
-        by_partition.setdefault(partition_id, []).append(track_id)
+    places = places_by_track(catalogue.table)
+    track_ids = catalogue.table["track_id"].take(pa.array(places.first)).combine_chunks()
+    facts = _rows_of(extracted.facts, track_ids)
+    failed = _rows_of(extracted.failures, track_ids)
     failures = pa.concat_tables(
         [failed, table_of(failure_rows(catalogue.failures), FAILURES)]
     ).sort_by([("track_id", "ascending"), ("path", "ascending")])
-    predictions, codes = _encoded_rows(layout, by_partition, generation, n_bits)
+    tracks = _tracks_table(catalogue.table, places, facts, failed["track_id"])
+    partition_ids = sorted(pc.unique(facts["partition_id"]).to_pylist())
+    receipts = _receipts(layout, partition_ids, extracted.feature_fingerprint, generation)
+    encoded = encoded_rows(layout, facts, receipts, generation=generation, n_bits=n_bits)
     return LiveTables(
-        tracks=_tracks_table(rows, facts, set(failed["track_id"].to_pylist())),
-        predictions=predictions,
-        codes=codes,
+        tracks=tracks,
+        predictions=encoded.predictions,
+        codes=encoded.codes,
         failures=failures,
-        partition_ids=tuple(sorted(by_partition)),
+        partition_ids=tuple(partition_ids),
+        receipts=receipts,
         n_unreadable=len(catalogue.failures),
         n_quarantined=int(pc.sum(pc.equal(failures["code"], QUARANTINE_CODE)).as_py() or 0),
     )
 
 
-def _rows_of(table: pa.Table, track_ids: set[str]) -> pa.Table:
-    wanted = pa.array(sorted(track_ids), pa.string())
-    return table.filter(pc.is_in(table["track_id"], value_set=wanted))
+def _rows_of(table: pa.Table, track_ids: pa.Array) -> pa.Table:
+    return table.filter(pc.is_in(table["track_id"], value_set=track_ids))
 
 
-def _encoded_rows(
-    layout: StoreLayout, by_partition: dict[str, list[str]], generation: str, n_bits: int
-) -> tuple[pa.Table, pa.Table]:
-    predictions = [PREDICTIONS.empty_table()]
-    codes = [codes_schema(n_bits).empty_table()]
-    for partition_id, track_ids in sorted(by_partition.items()):
-        folder = layout.encoded_partition_path(generation, partition_id)
-        if not (folder / RECEIPT_NAME).is_file():
+def _receipts(
+    layout: StoreLayout, partition_ids: Sequence[str], feature_fingerprint: str, generation: str
+) -> tuple[FileDigest, ...]:
+    """Digest the receipts of features and codes of some partitions.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If a partition has no codes.
+    """
+    receipts = []
+    for partition_id in partition_ids:
+        features = layout.feature_partition_path(feature_fingerprint, partition_id)
+        receipts.append(digest_file(features / RECEIPT_NAME, layout.root))
+        encoded = layout.encoded_partition_path(generation, partition_id)
+        try:
+            receipts.append(digest_file(encoded / RECEIPT_NAME, layout.root))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ArtefactMissingError(
                 f"partition {partition_id} has no codes of model {generation} yet; "
                 f"run 'musichash encode --store {layout.root}' first"
-            )
-        for kept, table in zip((predictions, codes), read_encoded(folder, n_bits), strict=True):
-            kept.append(_rows_of(table, set(track_ids)))
-    return (
-        pa.concat_tables(predictions).sort_by("track_id"),
-        pa.concat_tables(codes).sort_by("track_id"),
-    )
+            ) from error
+    return tuple(receipts)
 
 
 def _tracks_table(
-    rows: dict[str, list[CatalogueRow]], facts: pa.Table, failed_ids: set[str]
+    catalogue: pa.Table, places: Places, facts: pa.Table, failed_ids: pa.ChunkedArray
 ) -> pa.Table:
-    selected = facts.select(["track_id", *_FACT_NAMES])
-    facts_of = {row["track_id"]: row for row in selected.to_pylist()}
-    pending = rows.keys() - facts_of.keys() - failed_ids
-    if pending:
-        example = rows[min(pending)][0].file.path
-        raise ArtefactMissingError(
-            f"{len(pending)} track(s) of the catalogue are not extracted yet (one is {example!r}); "
-            "run 'musichash extract' first"
-        )
-    return table_of(
-        [_track_row(track_id, rows[track_id], facts_of.get(track_id)) for track_id in sorted(rows)],
-        TRACKS,
-    )
-
-
-def _track_row(
-    track_id: str, places: list[CatalogueRow], facts: dict[str, object] | None
-) -> dict[str, object]:
-    first = places[0]
-    labelled = next((row for row in places if row.label is not None), first)
-    return {
-        "track_id": track_id,
-        "root": first.file.root,
-        "path": first.file.path,
-        "locations": [f"{row.file.root}/{row.file.path}" for row in places],
-        "label": labelled.label,
-        "group": labelled.group,
-        "external_id": next((row.external_id for row in places if row.external_id), None),
-        "n_bytes": first.file.n_bytes,
-        "status": "failed" if facts is None else "ok",
-        **{name: None if facts is None else facts[name] for name in _FACT_NAMES},
+    """Give one row per track: its places, what its owner says, and its facts."""
+    in_order = catalogue.take(pa.array(places.order)).combine_chunks()
+    first = in_order.take(pa.array(places.starts))
+    fact_rows = pc.index_in(first["track_id"], value_set=facts["track_id"].combine_chunks())
+    _check_extracted(first, fact_rows, failed_ids)
+    has_label = pc.is_valid(in_order["label"])
+    labelled = in_order.take(_first_where(has_label, places.starts, otherwise=places.starts))
+    has_id = pc.greater(pc.binary_length(in_order["external_id"]), 0)
+    columns = {
+        "track_id": first["track_id"],
+        "root": first["root"],
+        "path": first["path"],
+        "locations": _locations(in_order, places.starts),
+        "label": labelled["label"],
+        "group": labelled["group"],
+        "external_id": in_order["external_id"].take(_first_where(has_id, places.starts)),
+        "n_bytes": first["n_bytes"],
+        "status": pc.if_else(pc.is_valid(fact_rows), "ok", "failed"),
+        **{name: facts[name].take(fact_rows) for name in _FACT_NAMES},
     }
+    return pa.table([columns[name] for name in TRACKS.names], schema=TRACKS)
+
+
+def _check_extracted(
+    first: pa.Table, fact_rows: pa.ChunkedArray, failed_ids: pa.ChunkedArray
+) -> None:
+    is_failed = pc.is_in(first["track_id"], value_set=failed_ids.combine_chunks())
+    is_pending = pc.and_(pc.is_null(fact_rows), pc.invert(is_failed))
+    pending = first["path"].filter(is_pending)
+    if len(pending):
+        raise ArtefactMissingError(
+            f"{len(pending)} track(s) of the catalogue are not extracted yet (one is "
+            f"{pending[0].as_py()!r}); run 'musichash extract' first"
+        )
+
+
+def _first_where(
+    is_so: pa.ChunkedArray, starts: NDArray[np.int64], otherwise: NDArray[np.int64] | None = None
+) -> pa.Array:
+    """Give for each track the first of its places where something is so.
+
+    Parameters
+    ----------
+    is_so : (n_places,) bool
+        An empty value counts as not so.
+    starts : (n_tracks,) int64
+        The first place of each track.
+    otherwise : (n_tracks,) int64, optional
+        The place of a track where none is so; without it, empty.
+    """
+    found = np.flatnonzero(pc.fill_null(is_so, fill_value=False).to_numpy())
+    tracks, first = np.unique(np.searchsorted(starts, found, side="right") - 1, return_index=True)
+    rows = np.full(len(starts), -1, np.int64) if otherwise is None else otherwise.copy()
+    rows[tracks] = found[first]
+    return pa.array(rows, mask=rows < 0)
+
+
+def _locations(in_order: pa.Table, starts: NDArray[np.int64]) -> pa.Array:
+    """Give for each track the list of its places, as root/path."""
+    joined = pc.binary_join_element_wise(in_order["root"], in_order["path"], "/")
+    if isinstance(joined, pa.ChunkedArray):
+        joined = joined.combine_chunks()
+    offsets = pa.array([*starts.tolist(), len(in_order)], pa.int32())
+    return pa.ListArray.from_arrays(offsets, joined)
 
 
 def packed_codes(codes: pa.Table) -> NDArray[np.uint8]:
     """Give the codes of a codes table as ``(n_rows, code_bytes)`` uint8, in row order."""
     width = codes.schema.field("code").type.byte_width
-    joined = b"".join(codes["code"].to_pylist())
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, width)
+    column = codes["code"].combine_chunks()
+    if not len(column):
+        return np.empty((0, width), np.uint8)
+    packed = np.frombuffer(column.buffers()[1], np.uint8)
+    return packed[width * column.offset :][: width * len(column)].reshape(-1, width)

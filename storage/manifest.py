@@ -13,22 +13,24 @@ Public: `Manifest`, `ManifestRow`, `read_manifest`, `scan_manifest`.
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from musichash_core.records import SourceFile, TrackFailure
-from storage.catalogue import CatalogueRow, ScanResult, result_of
+from storage.catalogue import ScanResult
 from storage.errors import ManifestError
 from storage.file_identities import (
     DEFAULT_MAX_FILE_MB,
     SCAN_STAGE,
-    FoundFile,
     identify_files,
 )
 from storage.row_columns import Column, RowFile
 from storage.row_files import TextRow, read_rows
+from storage.source_files import CatalogueRows, FoundFiles, SourceFiles
 
 MANIFEST_FILE = RowFile(
     kind="manifest",
@@ -189,7 +191,7 @@ def scan_manifest(
     *,
     max_file_mb: int = DEFAULT_MAX_FILE_MB,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[ScanResult, list[CatalogueRow]]:
+) -> tuple[ScanResult, CatalogueRows]:
     """Give each file that a manifest names its identity.
 
     Parameters
@@ -201,7 +203,7 @@ def scan_manifest(
     -------
     ScanResult
         With the rows that name no file among the failures.
-    list of CatalogueRow
+    CatalogueRows
         The files, sorted by root and path, with what the manifest says of them.
 
     Raises
@@ -209,44 +211,53 @@ def scan_manifest(
     ManifestError
         If not one of the files is there, or two rows name the same one.
     """
-    found: list[FoundFile] = []
+    names = FoundFiles()
     failures = list(manifest.failures)
     said: dict[tuple[str, bytes], ManifestRow] = {}
     with _Folders() as folders:
         for row in sorted(manifest.rows, key=_by_folder):
             try:
-                file = folders.find(row)
+                path_raw, status = folders.find(row)
             except FileNotFoundError as error:
                 failures.append(_failure(row.root, row.path, f"{row.place}: {error}", "vanished"))
                 continue
-            other = said.setdefault((row.root, file.path_raw), row)
+            other = said.setdefault((row.root, path_raw), row)
             if other is not row:
                 raise ManifestError(
                     f"{row.place} names the same file as {other.place} ({row.path!r}); "
                     "keep one of them"
                 )
-            found.append(file)
-    if not found:
+            names.add(row.root, path_raw, status, row.place)
+    if not said:
         raise ManifestError(
             f"not one of the {len(manifest.rows) + len(manifest.failures)} files that "
             f"{manifest.path} names is there ({failures[0].message}); check its paths, or that "
             "the disk is mounted"
         )
-    found.sort(key=lambda file: (file.root, file.path_raw))
-    result = result_of(
-        identify_files(found, known, max_file_mb=max_file_mb, on_progress=on_progress)
+    identified = identify_files(
+        names.table(), SourceFiles.of(known), max_file_mb=max_file_mb, on_progress=on_progress
     )
-    rows = [_catalogue_row(file, said[file.root, file.path_raw]) for file in result.files]
-    every_failure = sorted((*failures, *result.failures), key=lambda failure: failure.path)
-    return ScanResult(result.files, tuple(every_failure), result.n_hashed, 0), rows
+    every_failure = sorted((*failures, *identified.failures), key=lambda failure: failure.path)
+    result = ScanResult(identified.files, tuple(every_failure), identified.n_read, 0)
+    return result, _with_what_is_said(identified.files, said)
 
 
 def _by_folder(row: ManifestRow) -> tuple[str, str, str]:
     return row.root, row.path.rpartition("/")[0], row.path
 
 
-def _catalogue_row(file: SourceFile, row: ManifestRow) -> CatalogueRow:
-    return CatalogueRow(file, row.label, row.group, row.external_id)
+def _with_what_is_said(
+    files: SourceFiles, said: Mapping[tuple[str, bytes], ManifestRow]
+) -> CatalogueRows:
+    """Put what the manifest says of each file beside it."""
+    places = (files.table[name].to_pylist() for name in ("root", "path_raw"))
+    rows = [said[place] for place in zip(*places, strict=True)]
+    return CatalogueRows.labelled(
+        files,
+        label=pa.array([row.label for row in rows], pa.string()),
+        group=pa.array([row.group for row in rows], pa.string()),
+        external_id=pa.array([row.external_id for row in rows], pa.string()),
+    )
 
 
 class _Folders:
@@ -270,8 +281,8 @@ class _Folders:
             os.close(self._descriptor)
         self._at = self._descriptor = None
 
-    def find(self, row: ManifestRow) -> FoundFile:
-        r"""Find the file that a row names.
+    def find(self, row: ManifestRow) -> tuple[bytes, os.stat_result | None]:
+        r"""Find the file that a row names; give its path, and its lstat where that can be had.
 
         Raises
         ------
@@ -286,7 +297,7 @@ class _Folders:
                 if error.errno in {errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL}:
                     continue
                 status = None  # opening it will tell what is wrong
-            return FoundFile(row.root, path_raw, status, row.place)
+            return path_raw, status
         hint = "; folders are separated by /" if b"\\" in written and b"/" not in written else ""
         raise FileNotFoundError(
             f"no file {row.path[:MAX_SHOWN_CHARACTERS]!r} lies below {row.root}{hint}"

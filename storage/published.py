@@ -1,10 +1,11 @@
 """Reading what is published: the tables of a snapshot.
 
 Public: `read_table`, `read_batches`, `published_track_ids`, `table_paths`, `snapshot_entry`,
-`require_snapshot`.
+`require_snapshot`, `explain_missing`.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,8 +40,15 @@ def table_paths(layout: StoreLayout, snapshot: Snapshot, name: str) -> list[Path
 
 
 def read_table(layout: StoreLayout, snapshot: Snapshot, name: str) -> pa.Table:
-    """Read a whole table of a snapshot, in row order."""
-    return pa.concat_tables([read_part(path) for path in table_paths(layout, snapshot, name)])
+    """Read a whole table of a snapshot, in row order.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If a part is gone: collected while it was read, or lost.
+    """
+    with _saying_what_is_gone(layout, snapshot):
+        return pa.concat_tables([read_part(path) for path in table_paths(layout, snapshot, name)])
 
 
 def read_batches(
@@ -48,7 +56,46 @@ def read_batches(
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Give the schema of a table of a snapshot, and its rows, in order and a few at a time."""
     paths = table_paths(layout, snapshot, name)
-    return part_schema(paths[0]), (batch for path in paths for batch in part_batches(path))
+    with _saying_what_is_gone(layout, snapshot):
+        schema = part_schema(paths[0])
+    return schema, _batches(layout, snapshot, paths)
+
+
+def _batches(
+    layout: StoreLayout, snapshot: Snapshot, paths: list[Path]
+) -> Iterator[pa.RecordBatch]:
+    with _saying_what_is_gone(layout, snapshot):
+        for path in paths:
+            yield from part_batches(path)
+
+
+@contextmanager
+def _saying_what_is_gone(layout: StoreLayout, snapshot: Snapshot) -> Iterator[None]:
+    """Turn a missing part into a sentence about its snapshot."""
+    try:
+        yield
+    except ArtefactMissingError as error:
+        raise ArtefactMissingError(explain_missing(layout, snapshot, str(error))) from error
+
+
+def explain_missing(layout: StoreLayout, snapshot: Snapshot, what: str) -> str:
+    """Say why a file of a snapshot may be missing, and what to do.
+
+    Parameters
+    ----------
+    what : str
+        The file and that it is missing.
+    """
+    if layout.snapshot_path(snapshot.number).exists():
+        return (
+            f"{what}, which snapshot {snapshot.number} lists; 'musichash reconcile --store "
+            f"{layout.root}' rebuilds what can be, 'musichash snapshots list' shows what to roll "
+            "back to"
+        )
+    return (
+        f"snapshot {snapshot.number} is no longer whole: 'musichash gc' removed it while it was "
+        f"read ({what}); ask again to read the current one"
+    )
 
 
 def published_track_ids(layout: StoreLayout) -> set[str]:

@@ -3,10 +3,12 @@
 A manifest lists files with size and SHA-256, and carries a digest of itself. A listed
 ``receipt.json`` stands for its whole folder, whose files it lists in turn. Publishing creates the
 next manifest exclusively and then replaces the pointer; readers follow the pointer and see one
-snapshot, wholly.
+snapshot, wholly. The pointer names the manifest's own SHA-256 too, so that a changed digit of it
+leads nowhere; one that is a bare number, as earlier versions and people write it, is followed.
 
 Public: `Snapshot`, `current_snapshot`, `read_snapshot`, `list_snapshots`, `publish_snapshot`,
-`snapshot_bytes`, `snapshot_from_bytes`, `content_digest`.
+`point_at`, `Pointer`, `read_pointer`, `pointer_bytes`, `pointer_from_bytes`, `snapshot_bytes`,
+`snapshot_from_bytes`, `content_digest`.
 """
 
 import hashlib
@@ -26,6 +28,8 @@ from storage.layout import StoreLayout
 
 SNAPSHOT_FORMAT = 1
 _SEAL = "sha256_of_the_rest"
+_POINTER = re.compile(rb"([1-9][0-9]*)(?: sha256:([0-9a-f]{64}))?\n")
+_SHOWN_NUMBERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +102,72 @@ def list_snapshots(layout: StoreLayout) -> list[int]:
     return sorted(int(name[:-5]) for name in names if re.fullmatch(r"\d{6,}\.json", name))
 
 
-def current_snapshot(layout: StoreLayout) -> Snapshot | None:
-    """Read the published snapshot; None when nothing is published yet."""
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What the pointer to the current snapshot says.
+
+    Attributes
+    ----------
+    number : int
+        The snapshot.
+    manifest_sha256 : str or None
+        Of its manifest; None where an earlier version, or a person, wrote the number alone.
+    """
+
+    number: int
+    manifest_sha256: str | None = None
+
+
+def pointer_bytes(number: int, manifest: bytes) -> bytes:
+    """Give the pointer to a snapshot with that manifest."""
+    return f"{number} sha256:{hashlib.sha256(manifest).hexdigest()}\n".encode()
+
+
+def pointer_from_bytes(data: bytes) -> Pointer | None:
+    """Read what `pointer_bytes` or an earlier version wrote; None when it is neither."""
+    match = _POINTER.fullmatch(data)
+    if match is None:
+        return None
+    number, sha256 = match.groups()
+    return Pointer(int(number), None if sha256 is None else sha256.decode())
+
+
+def read_pointer(layout: StoreLayout) -> Pointer | None:
+    """Read which snapshot is current; None when nothing is published yet.
+
+    Raises
+    ------
+    DamagedArtefactError, StoreError
+        If the pointer is none, or cannot be read.
+    """
+    path = layout.current_path
     try:
-        text = layout.current_path.read_text(encoding="ascii")
+        pointer = pointer_from_bytes(path.read_bytes())
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError:
-        text = ""
-    if not re.fullmatch(r"\d+\n", text):
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    if pointer is None:
         raise DamagedArtefactError(
-            f"{layout.current_path} does not hold a snapshot number; "
-            f"write one of {list_snapshots(layout)} into it, as one line"
+            f"{path} does not hold a snapshot number; {_other_way(layout, None)}"
         )
-    return read_snapshot(layout, int(text))
+    return pointer
+
+
+def current_snapshot(layout: StoreLayout) -> Snapshot | None:
+    """Read the published snapshot; None when nothing is published yet."""
+    pointer = read_pointer(layout)
+    if pointer is None:
+        return None
+    data = _manifest_bytes(layout, pointer.number)
+    snapshot = _snapshot_of(layout, pointer.number, data)
+    if pointer.manifest_sha256 not in {None, hashlib.sha256(data).hexdigest()}:
+        raise DamagedArtefactError(
+            f"{layout.current_path} names snapshot {pointer.number}, but not the manifest it was "
+            f"written for; 'musichash reconcile --store {layout.root}' mends it, or "
+            f"{_other_way(layout, None)}"
+        )
+    return snapshot
 
 
 def read_snapshot(layout: StoreLayout, number: int) -> Snapshot:
@@ -122,18 +178,30 @@ def read_snapshot(layout: StoreLayout, number: int) -> Snapshot:
     ArtefactMissingError, DamagedArtefactError, FormatVersionError
         If it is missing, not a manifest, or of another version.
     """
+    return _snapshot_of(layout, number, _manifest_bytes(layout, number))
+
+
+def _manifest_bytes(layout: StoreLayout, number: int) -> bytes:
     path = layout.snapshot_path(number)
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ArtefactMissingError(
             f"the manifest of snapshot {number} is missing ({path}); {_other_way(layout, number)}"
         ) from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-    return snapshot_from_bytes(
-        data, number=number, source=str(path), other_way=_other_way(layout, number)
-    )
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror}; {_other_way(layout, number)}"
+        ) from error
+
+
+def _snapshot_of(layout: StoreLayout, number: int, data: bytes) -> Snapshot:
+    source = str(layout.snapshot_path(number))
+    try:
+        return snapshot_from_bytes(data, number=number, source=source)
+    except StoreError:  # only now is it worth looking for another
+        other_way = _other_way(layout, number)
+        return snapshot_from_bytes(data, number=number, source=source, other_way=other_way)
 
 
 def snapshot_bytes(snapshot: Snapshot) -> bytes:
@@ -169,7 +237,8 @@ def snapshot_from_bytes(
         raise DamagedArtefactError(f"{source} does not hold a JSON object; {other_way}")
     if content.get("format") != SNAPSHOT_FORMAT:
         raise FormatVersionError(
-            f"{source} has format {content.get('format')}, this version reads {SNAPSHOT_FORMAT}"
+            f"{source} has format {content.get('format')}, this version reads {SNAPSHOT_FORMAT}; "
+            f"use the version of musichash that wrote it; or {other_way}"
         )
     is_as_written = data == to_json(content)
     stated = content.pop(_SEAL, None)
@@ -183,11 +252,27 @@ def snapshot_from_bytes(
         raise DamagedArtefactError(f"{source} is not a snapshot manifest ({error})") from error
 
 
-def _other_way(layout: StoreLayout, number: int) -> str:
-    others = [other for other in list_snapshots(layout) if other != number]
-    if not others:
-        return f"there is no other: remove {layout.current_path} and run again"
-    return f"others are {others}: write one of these numbers into {layout.current_path}"
+def _other_way(layout: StoreLayout, number: int | None) -> str:
+    """Say what to do without a snapshot, or without the pointer."""
+    others = [other for other in reversed(list_snapshots(layout)) if other != number]
+    whole = next((other for other in others if _is_readable(layout, other)), None)
+    if whole is None:
+        return f"there is no other snapshot: remove {layout.current_path} and run again"
+    shown = ", ".join(map(str, others[:_SHOWN_NUMBERS]))
+    dots = " ..." if len(others) > _SHOWN_NUMBERS else ""
+    return (
+        f"there are {'other ' if number else ''}snapshots ({shown}{dots}): 'musichash snapshots "
+        f"rollback {whole} --store {layout.root}' makes {whole} the current one"
+    )
+
+
+def _is_readable(layout: StoreLayout, number: int) -> bool:
+    path = layout.snapshot_path(number)
+    try:
+        snapshot_from_bytes(path.read_bytes(), number=number, source=str(path))
+    except (OSError, StoreError):
+        return False
+    return True
 
 
 def _seal(content: dict[str, Any]) -> str:
@@ -200,7 +285,24 @@ def publish_snapshot(layout: StoreLayout, snapshot: Snapshot) -> int:
     Every file that it lists must be in place and fsynced. The manifest is created exclusively, so
     of two publishers one fails with `FileExistsError`; then the pointer is replaced.
     """
-    number = max(list_snapshots(layout), default=0) + 1
-    create_file(layout.snapshot_path(number), snapshot_bytes(replace(snapshot, number=number)))
-    write_file(layout.current_path, f"{number}\n".encode())
+    number = max([*list_snapshots(layout), _pointed_number(layout)], default=0) + 1
+    manifest = snapshot_bytes(replace(snapshot, number=number))
+    create_file(layout.snapshot_path(number), manifest)
+    write_file(layout.current_path, pointer_bytes(number, manifest))
     return number
+
+
+def point_at(layout: StoreLayout, number: int) -> None:
+    """Make a snapshot whose manifest is there the current one, in one step."""
+    data = _manifest_bytes(layout, number)
+    _snapshot_of(layout, number, data)
+    write_file(layout.current_path, pointer_bytes(number, data))
+
+
+def _pointed_number(layout: StoreLayout) -> int:
+    """Give the number that the pointer names, which is not used again; 0 where it names none."""
+    try:
+        pointer = pointer_from_bytes(layout.current_path.read_bytes())
+    except OSError:
+        return 0
+    return 0 if pointer is None else pointer.number

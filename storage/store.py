@@ -1,25 +1,39 @@
-"""A store as a whole: creating it, recognising it, and the right to write to it.
+"""A store as a whole: creating it, recognising it, and the rights to write to it.
 
-Public: `open_store`, `create_store`, `writing`.
+One process writes; it holds the lock (`writing`). One backfill may fill new partitions beside it
+(`working_beside`).
+
+Public: `open_store`, `create_store`, `check_apart`, `writing`, `working_beside`,
+`holding_off_backfills`, `lock_owner`, `beside_owner`, `check_still_writing`.
 """
 
-import fcntl
-import json
-import os
+import errno
 import secrets
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from storage.atomic import LEFTOVER_PREFIX, make_folder, read_json, sweep_leftovers, write_json
 from storage.errors import (
     ArtefactMissingError,
-    FormatVersionError,
+    LockLostError,
     StoreError,
     StoreLockedError,
+    StorePlaceError,
+    other_format,
 )
 from storage.layout import STORE_FORMAT, StoreLayout
+from storage.owned_locks import (
+    STALE_AFTER_S,
+    HeldLock,
+    LockOwner,
+    OccupiedError,
+    owner_of,
+    share_lock,
+    take_lock,
+)
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def open_store(root: str | Path) -> StoreLayout:
@@ -41,11 +55,7 @@ def open_store(root: str | Path) -> StoreLayout:
             f"'musichash run --catalogue DIR --store {root}'"
         ) from error
     if found != STORE_FORMAT:
-        raise FormatVersionError(
-            f"the store {layout.root} has format {found}, this version reads format "
-            f"{STORE_FORMAT}; use the musichash version that wrote it, or build a new store in "
-            "another folder"
-        )
+        raise other_format(f"the store {layout.root}", found, STORE_FORMAT)
     return layout
 
 
@@ -54,8 +64,10 @@ def create_store(root: str | Path) -> StoreLayout:
 
     Raises
     ------
+    StorePlaceError
+        If the place holds other files, or lies in another store.
     StoreError
-        If the place is a file, holds other files, or cannot be written.
+        If the place is a file, or cannot be written.
     FormatVersionError
         If another version of musichash wrote the store.
     """
@@ -65,20 +77,68 @@ def create_store(root: str | Path) -> StoreLayout:
             layout = open_store(root)
             _check_writable(layout.root)
             return layout
+        _check_no_store_around(layout.root)
         make_folder(layout.root)
         others = sorted(
             path.name for path in layout.root.iterdir() if not _is_no_content(path.name)
         )
     except OSError as error:
         raise StoreError(_cannot_write(layout.root, error)) from error
+    if layout.marker_path.exists():  # another process made the store meanwhile
+        return open_store(root)
     if others:
-        raise StoreError(
+        raise StorePlaceError(
             f"{layout.root} is not a musichash store and is not empty (it holds {others[0]!r}); "
             "name an empty or new folder with --store"
         )
     _check_writable(layout.root)
-    write_json(layout.marker_path, {"format": STORE_FORMAT})
+    try:
+        write_json(layout.marker_path, {"format": STORE_FORMAT})
+    except OSError as error:
+        if not layout.marker_path.exists():  # else the other one swept what we wrote it with
+            raise StoreError(_cannot_write(layout.root, error)) from error
     return layout
+
+
+def check_apart(layout_root: str | Path, roots: Sequence[str | Path]) -> None:
+    """Refuse a store and catalogues that lie in one another, before anything is read or written.
+
+    A scan would take the store's files for the catalogue's, and who removes one removes both.
+
+    Parameters
+    ----------
+    layout_root : str or Path
+        Where the store is, or will be.
+    roots : sequence of str or Path
+        The catalogue's folders.
+
+    Raises
+    ------
+    StorePlaceError
+    """
+    store = Path(layout_root).resolve()
+    for root in roots:
+        folder = Path(root).resolve()
+        if folder == store:
+            wrong = f"{folder} is named as the catalogue and as the store"
+        elif store.is_relative_to(folder):
+            wrong = f"the store {store} lies inside the catalogue {folder}"
+        elif folder.is_relative_to(store):
+            wrong = f"the catalogue {folder} lies inside the store {store}"
+        else:
+            continue
+        raise StorePlaceError(
+            f"{wrong}; they must lie apart: name a folder outside of the catalogue with --store"
+        )
+
+
+def _check_no_store_around(root: Path) -> None:
+    for folder in root.parents:
+        if StoreLayout(folder).marker_path.exists():
+            raise StorePlaceError(
+                f"{root} lies inside the store {folder}; a store must not hold another: name a "
+                "folder outside of it with --store"
+            )
 
 
 def _is_no_content(name: str) -> bool:
@@ -90,7 +150,7 @@ def _check_writable(root: Path) -> None:
     probe = root / f"{LEFTOVER_PREFIX}probe-{secrets.token_hex(4)}"
     try:
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # a run that begins at the same time sweeps it
     except OSError as error:
         raise StoreError(_cannot_write(root, error)) from error
 
@@ -103,10 +163,17 @@ def _cannot_write(root: Path, error: OSError) -> str:
 
 
 @contextmanager
-def writing(layout: StoreLayout) -> Iterator[None]:
+def writing(layout: StoreLayout, *, what: str = "a command") -> Iterator[HeldLock]:
     """Hold the right to write to a store; left-overs of killed runs are swept first.
 
-    The lock belongs to the process: it ends with it, however it ends.
+    The lock belongs to the process: it ends with it, however it ends. Left-overs stay while a
+    backfill works, because its unfinished folders look the same. A disk that cannot be written any
+    more (full, read-only, broken) while the block works becomes a `StoreError`.
+
+    Parameters
+    ----------
+    what : str
+        What is done, for whoever is refused meanwhile.
 
     Raises
     ------
@@ -115,30 +182,114 @@ def writing(layout: StoreLayout) -> Iterator[None]:
     StoreError
         If the store cannot be written, or its file system has no locks.
     """
-    try:
-        descriptor = os.open(layout.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreError(_cannot_write(layout.root, error)) from error
-    try:
+    refusal = f"another run is writing to {layout.root}"
+    with _holding(layout, layout.lock_path, what, refusal) as held:
+        with holding_off_backfills(layout) as is_alone:
+            if is_alone:
+                sweep_leftovers(layout.root)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
+            yield held
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise StoreError(
+                f"the store {layout.root} cannot be written any more: {error.strerror}{where}; "
+                "what was published stays as it was: check the disk and its free space, then run "
+                "the same command again"
+            ) from error
+
+
+@contextmanager
+def working_beside(layout: StoreLayout, *, what: str = "backfill") -> Iterator[HeldLock]:
+    """Hold the right of one backfill to fill partitions beside the writer.
+
+    Meanwhile nobody removes unfinished folders: no sweep, no gc. One that is under way is waited
+    for. Only new partitions may be written, never what readers or the writer see.
+
+    Parameters
+    ----------
+    what : str
+        What is done, for whoever is refused meanwhile.
+
+    Raises
+    ------
+    StoreLockedError
+        If another backfill is at work; the message names its process.
+    StoreError
+        If the store cannot be written, or its file system has no locks.
+    """
+    refusal = f"another backfill is at work in {layout.root}"
+    with _holding(layout, _beside_path(layout), what, refusal) as held:
+        yield held
+
+
+@contextmanager
+def holding_off_backfills(layout: StoreLayout) -> Iterator[bool]:
+    """Give whether no backfill is at work; if so, one that begins waits until the block ends.
+
+    For the writer, around everything that removes unfinished or unreferenced folders.
+    """
+    with ExitStack() as stack:
+        try:
+            is_alone = stack.enter_context(share_lock(_beside_path(layout)))
+        except OSError as error:
+            raise _cannot_lock(layout, error) from error
+        yield is_alone
+
+
+def lock_owner(layout: StoreLayout) -> LockOwner | None:
+    """Say who writes to a store; None when nobody does. Works on a read-only store.
+
+    A writer on another machine is named until its record has been seen without a sign of life for
+    `storage.owned_locks.STALE_AFTER_S` seconds by this process.
+    """
+    return owner_of(layout.lock_path)
+
+
+def beside_owner(layout: StoreLayout) -> LockOwner | None:
+    """Say who backfills beside the writer; None when nobody does. Works like `lock_owner`."""
+    return owner_of(_beside_path(layout))
+
+
+def _beside_path(layout: StoreLayout) -> Path:
+    return layout.lock_path.with_name(f"{layout.lock_path.name}-beside")
+
+
+@contextmanager
+def _holding(layout: StoreLayout, path: Path, what: str, refusal: str) -> Iterator[HeldLock]:
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(take_lock(path, what))
+        except OccupiedError as error:
             raise StoreLockedError(
-                f"another run is writing to {layout.root} ({owner}); wait for it to end, or stop it"
+                f"{refusal} ({error.owner}); wait for it to end, or stop it"
             ) from error
         except OSError as error:
-            raise StoreError(
-                f"the store {layout.root} cannot be locked: {error.strerror}; put it on a file "
-                "system that has locks"
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
-        sweep_leftovers(layout.root)
-        yield
-    finally:
-        os.close(descriptor)
+            raise _cannot_lock(layout, error) from error
+        yield held
 
 
-def _owner() -> dict[str, str | int]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
+def _cannot_lock(layout: StoreLayout, error: OSError) -> StoreError:
+    if error.errno in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
+        return StoreError(
+            f"the store {layout.root} cannot be locked: {error.strerror}; put it on a file "
+            "system that has locks"
+        )
+    return StoreError(_cannot_write(layout.root, error))
+
+
+def check_still_writing(layout: StoreLayout, held: HeldLock) -> None:
+    """Refuse to go on after another machine took the store over; for just before publishing.
+
+    Raises
+    ------
+    LockLostError
+    """
+    if held.is_lost():
+        owner = lock_owner(layout)
+        raise LockLostError(
+            f"the right to write to {layout.root} was lost to {owner or 'another process'}, "
+            f"because this one gave no sign of life for {STALE_AFTER_S:.0f} seconds or "
+            f"{layout.lock_path} was removed; nothing is published: run the same command again"
+        )

@@ -1,6 +1,7 @@
 """Parquet files: written with page checksums in one fixed way, read with the checksums verified.
 
-Public: `table_of`, `write_rows`, `write_part`, `read_part`, `part_schema`, `part_batches`.
+Public: `table_of`, `write_rows`, `write_table`, `write_part`, `read_part`, `part_schema`,
+`part_batches`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,10 +30,11 @@ def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
     """Write rows to a new Parquet file, in the order given."""
-    _write(path, table_of(rows, schema))
+    write_table(path, table_of(rows, schema))
 
 
-def _write(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table to a new Parquet file, in the order given."""
     pq.write_table(
         table,
         path,
@@ -62,7 +64,8 @@ def write_part(layout: StoreLayout, name: str, table: pa.Table) -> FileDigest:
     folder = layout.table_root(name)
     make_folder(folder)
     temporary = folder / ".tmp-part.parquet"
-    _write(temporary, table)
+    # Where chunks end decides where pages end, and must not depend on where the rows are from.
+    write_table(temporary, table.combine_chunks())
     digest = digest_file(temporary, layout.root)
     final = layout.table_part_path(name, digest.sha256)
     place_file(temporary, final)
@@ -93,8 +96,13 @@ def part_batches(path: Path) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(BATCH_ROWS)
 
 
-def read_part(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+def read_part(path: Path, *schemas: pa.Schema) -> pa.Table:
     """Read a Parquet file, verifying its page checksums.
+
+    Parameters
+    ----------
+    schemas : pyarrow.Schema
+        The columns that it may have; without one, any.
 
     Raises
     ------
@@ -103,13 +111,14 @@ def read_part(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     DamagedArtefactError
         If a checksum or the structure is wrong.
     FormatVersionError
-        If its columns are not those of `schema`.
+        If its columns are not those of a schema.
     """
     with _opened(path) as file:
         table = file.read()
-    if schema is not None and not table.schema.equals(schema):
+    if schemas and not any(map(table.schema.equals, schemas)):
+        nearest = min(schemas, key=lambda schema: abs(len(schema) - len(table.schema)))
         raise FormatVersionError(
-            f"{path} does not have the expected columns ({_differences(table.schema, schema)}); "
+            f"{path} does not have the expected columns ({_differences(table.schema, nearest)}); "
             "it was written by another version of musichash, or with other settings"
         )
     return table

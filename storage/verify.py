@@ -2,20 +2,27 @@
 
 So are the descriptions that its model reads, which the receipts beside them promise.
 
-Public: `verify_snapshot`, `Finding`.
+Public: `verify_snapshot`, `verify_all`, `check_sizes`, `check_folder`, `check_entry`, `Finding`.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
-from storage.atomic import LEFTOVER_PREFIX, FileDigest, digest_file
+from storage.atomic import LEFTOVER_PREFIX, FileDigest, digest_file, to_json
 from storage.errors import StoreError
 from storage.generations import read_model_card
-from storage.layout import RECEIPT_NAME, StoreLayout
+from storage.layout import RECEIPT_NAME, STORE_FORMAT, StoreLayout
 from storage.receipts import read_receipt
-from storage.snapshots import Snapshot, content_digest
+from storage.snapshots import (
+    Snapshot,
+    content_digest,
+    current_snapshot,
+    list_snapshots,
+    read_snapshot,
+)
 
 _EXPECTED_NAME = rf"[0-9a-f]{{24}}\.(parquet|faiss|json)|{re.escape(LEFTOVER_PREFIX)}.*"
 
@@ -51,14 +58,11 @@ def verify_snapshot(
     n_files, n_bytes : int
         What was read.
     """
-    findings = _unnamed_files(layout, snapshot)
+    findings = _check_marker(layout) + _unnamed_files(layout, [snapshot])
     found, n_files, n_bytes = _check_descriptions(layout, snapshot)
-    findings += found
-    if content_digest(snapshot) != snapshot.digest:
-        path = layout.relative(layout.snapshot_path(snapshot.number))
-        findings.append(Finding(path, "the manifest does not match its own digest"))
+    findings += found + _check_content_digest(layout, snapshot)
     for count, entry in enumerate(snapshot.files, start=1):
-        found, files, size = _check_entry(layout, entry)
+        found, files, size = check_entry(layout, entry)
         findings += found
         n_files += files
         n_bytes += size
@@ -67,13 +71,111 @@ def verify_snapshot(
     return findings, n_files, n_bytes
 
 
-def _unnamed_files(layout: StoreLayout, snapshot: Snapshot) -> list[Finding]:
+def verify_all(
+    layout: StoreLayout, *, on_progress: Callable[[int, int], None] | None = None
+) -> tuple[list[Finding], int, int]:
+    """Check the pointer, every manifest, and every file of every snapshot once.
+
+    What cannot be followed is a finding too, and the rest is checked nevertheless.
+
+    Returns
+    -------
+    findings : list of Finding
+        Empty when all is well.
+    n_files, n_bytes : int
+        What was read.
+    """
+    snapshots, findings = [], _check_marker(layout)
+    try:
+        current_snapshot(layout)
+    except StoreError as error:
+        findings.append(Finding(layout.relative(layout.current_path), str(error)))
+    for number in list_snapshots(layout):
+        try:
+            snapshots.append(read_snapshot(layout, number))
+        except StoreError as error:
+            path = layout.relative(layout.snapshot_path(number))
+            findings.append(Finding(path, str(error)))
+    findings += _unnamed_files(layout, snapshots)
+    n_files = n_bytes = 0
+    for snapshot in snapshots:
+        findings += _check_content_digest(layout, snapshot)
+        found, files, size = _check_descriptions(layout, snapshot)
+        findings += found
+        n_files += files
+        n_bytes += size
+    entries = {entry: None for snapshot in snapshots for entry in snapshot.files}
+    for count, entry in enumerate(entries, start=1):
+        found, files, size = check_entry(layout, entry)
+        findings += found
+        n_files += files
+        n_bytes += size
+        if on_progress is not None:
+            on_progress(count, len(entries))
+    return list(dict.fromkeys(findings)), n_files, n_bytes
+
+
+def check_sizes(layout: StoreLayout, snapshot: Snapshot) -> list[Finding]:
+    """Check that every file of a snapshot is there and has its size; only receipts are read."""
+    findings = []
+    for entry in snapshot.files:
+        if not entry.path.endswith(f"/{RECEIPT_NAME}"):
+            findings += _check_size(layout.root, entry, entry.path)
+            continue
+        found = _check_file(layout.root, entry, entry.path)
+        if not found:
+            folder = (layout.root / entry.path).parent
+            for inner in read_receipt(folder).files:
+                found += _check_size(folder, inner, f"{layout.relative(folder)}/{inner.path}")
+        findings += found
+    return findings
+
+
+def check_folder(
+    layout: StoreLayout, folder: Path, entry: FileDigest | None = None
+) -> tuple[list[Finding], int, int]:
+    """Check a folder of finished work against its receipt, and that against its entry, if given.
+
+    Returns
+    -------
+    findings : list of Finding
+        Empty when all is well.
+    n_files, n_bytes : int
+        What was read.
+    """
+    path = folder / RECEIPT_NAME
+    if entry is None:
+        try:
+            entry = digest_file(path, layout.root)
+        except FileNotFoundError:
+            return [Finding(layout.relative(path), "missing")], 0, 0
+        except OSError as error:
+            return [Finding(layout.relative(path), f"cannot be read: {error.strerror}")], 0, 0
+    return check_entry(layout, entry)
+
+
+def _check_marker(layout: StoreLayout) -> list[Finding]:
+    """Check the file that makes a folder a store, down to its blanks."""
+    data = to_json({"format": STORE_FORMAT})
+    if layout.marker_path.read_bytes() == data:
+        return []
+    return [Finding(layout.relative(layout.marker_path), "changed")]
+
+
+def _check_content_digest(layout: StoreLayout, snapshot: Snapshot) -> list[Finding]:
+    if content_digest(snapshot) == snapshot.digest:
+        return []
+    path = layout.relative(layout.snapshot_path(snapshot.number))
+    return [Finding(path, "the manifest does not match its own digest")]
+
+
+def _unnamed_files(layout: StoreLayout, snapshots: Sequence[Snapshot]) -> list[Finding]:
     """Find files beside tables and indexes whose names are not those of content.
 
     Files named by their content may belong to other snapshots, or to none any more; temporary ones
     to a run that is under way.
     """
-    listed = {layout.root / entry.path for entry in snapshot.files}
+    listed = {layout.root / entry.path for snapshot in snapshots for entry in snapshot.files}
     folders = {path.parent for path in listed if path.name != RECEIPT_NAME}
     extra = [
         path
@@ -132,10 +234,11 @@ def _check_description(
     said = (receipt.kind, receipt.partition_id, receipt.fingerprint, receipt.n_done)
     if (*said, receipt.n_failed) != place:
         return [Finding(shown, "changed")], 1, entry.size
-    return _check_entry(layout, entry)
+    return check_entry(layout, entry)
 
 
-def _check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding], int, int]:
+def check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding], int, int]:
+    """Check one listed file; of a receipt its whole folder. It returns what `check_folder` does."""
     findings = _check_file(layout.root, entry, entry.path)
     path = layout.root / entry.path
     if findings or path.name != RECEIPT_NAME:
@@ -154,6 +257,16 @@ def _check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding],
     present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     findings += [Finding(f"{prefix}/{name}", "extra") for name in sorted(present - listed)]
     return findings, 1 + len(receipt.files), n_bytes
+
+
+def _check_size(below: Path, entry: FileDigest, shown: str) -> list[Finding]:
+    try:
+        status = (below / entry.path).stat()
+    except OSError as error:
+        problem = "missing" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        return [Finding(shown, problem)]
+    is_whole = S_ISREG(status.st_mode) and status.st_size == entry.size
+    return [] if is_whole else [Finding(shown, "changed")]
 
 
 def _check_file(below: Path, entry: FileDigest, shown: str) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 from musichash_core.config import PipelineConfig
 from musichash_core.feature_config import FeatureConfig
 from storage.errors import StoreError
-from storage.generations import read_model_card, select_generation
+from storage.generations import read_model_card
 from storage.layout import StoreLayout
 
 MIN_LABELS = 2
@@ -42,7 +42,7 @@ def is_default_model(layout: StoreLayout, generation: str) -> bool:
 def install_default_model(
     layout: StoreLayout, config: PipelineConfig
 ) -> tuple[str, dict[str, Any]]:
-    """Store the default model as a generation, and select it for the next snapshot.
+    """Store the default model as a generation; it is not in force yet.
 
     Returns
     -------
@@ -58,5 +58,4 @@ def install_default_model(
     generation = save_models(
         layout, models, feature_fingerprint=config.feature_fingerprint, summary=summary
     )
-    select_generation(layout, generation)
     return generation, summary

@@ -13,8 +13,9 @@ from musichash_core.process_memory import peak_memory_bytes
 from musichash_core.records import PartitionSummary
 from storage.description_store import read_descriptions
 from storage.encoded_store import write_encoded
-from storage.errors import DamagedArtefactError
+from storage.errors import DamagedArtefactError, FingerprintMismatchError
 from storage.feature_store import FeaturePartition, StoredTrack
+from storage.generations import read_model_card
 from storage.layout import StoreLayout
 from storage.receipts import finished_partitions
 from storage.store import open_store
@@ -28,8 +29,22 @@ if TYPE_CHECKING:  # importing them loads torch, which most stages do not need
 def partitions_to_encode(
     store: str, feature_fingerprint: str, generation: str
 ) -> tuple[list[str], int]:
-    """List the feature partitions without codes of a generation, and count those that have them."""
+    """List the feature partitions without codes of a generation, and count those that have them.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If the generation reads other features: partitions of two fingerprints may share a name, and
+        codes of the one are none of the other.
+    """
     layout = open_store(store)
+    read = read_model_card(layout, generation)["feature_fingerprint"]
+    if read != feature_fingerprint:
+        raise FingerprintMismatchError(
+            f"the model {generation} reads features {read}, the configuration makes "
+            f"{feature_fingerprint}; use the configuration it was trained with, or train a new "
+            "model with 'musichash train'"
+        )
     done = set(finished_partitions(layout.encoded_root(generation)))
     extracted = finished_partitions(layout.features_root(feature_fingerprint))
     todo = [partition_id for partition_id in extracted if partition_id not in done]

@@ -10,20 +10,23 @@ import pyarrow as pa
 
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import MusicHashError
-from storage.atomic import FileDigest, digest_file
+from storage.assembling import (
+    SnapshotParts,
+    assemble_snapshot,
+    is_unchanged,
+    with_runs_table,
+)
 from storage.catalogue import read_catalogue
 from storage.errors import ArtefactMissingError, StoreError
 from storage.extracted import read_extracted
 from storage.generations import read_model_card, selected_generation
-from storage.hash_index import write_index
-from storage.layout import RECEIPT_NAME, StoreLayout
+from storage.layout import StoreLayout
 from storage.live_tables import LiveTables, collect_tables, packed_codes
 from storage.published import published_track_ids
-from storage.runs import RunRecord, read_runs, run_rows
-from storage.schemas import RUNS
-from storage.snapshots import Snapshot, content_digest, current_snapshot, publish_snapshot
+from storage.runs import RunRecord
+from storage.snapshots import Snapshot, current_snapshot, publish_snapshot
 from storage.store import open_store
-from storage.tables import table_of, write_part
+from storage.tables import write_part
 from tasks.ledger import closed
 
 
@@ -80,16 +83,16 @@ def publish(
         )
     n_bits = int(read_model_card(layout, generation)["config"]["crnn_hash"]["n_bits"])
     catalogue = read_catalogue(layout)
-    extracted = read_extracted(layout, config.feature_fingerprint)
+    extracted = read_extracted(layout, config.feature_fingerprint, keep=True)
     tables = collect_tables(layout, catalogue, extracted, generation=generation, n_bits=n_bits)
     removed = published_track_ids(layout) - set(tables.tracks["track_id"].to_pylist())
     record = _account(record, tables, n_done=n_done, n_reused=n_reused, n_removed=len(removed))
     _check_failed_share(record, config.max_failed_share, tables.failures)
     snapshot = _assemble(layout, config, generation, tables)
     current = current_snapshot(layout)
-    if current is not None and _is_unchanged(current, snapshot):
+    if current is not None and is_unchanged(current, snapshot):
         return Published(current, is_new=False, record=replace(record, snapshot=current.number))
-    complete = _with_runs(layout, snapshot, record)
+    complete = with_runs_table(layout, snapshot, closed(record))
     number = publish_snapshot(layout, complete)
     published = replace(complete, number=number)
     return Published(published, is_new=True, record=replace(record, snapshot=number))
@@ -142,71 +145,26 @@ def _reasons(failures: pa.Table) -> str:
     return ", ".join(f"{count} {code} (such as {examples[code]})" for code, count in counts)
 
 
-def _is_unchanged(current: Snapshot, following: Snapshot) -> bool:
-    """Tell whether two snapshots hold the same in the same files, the runs table aside.
-
-    Equal digests are not enough: partitions made anew under other names hold the same tracks.
-    """
-    held = {entry for entry in current.files if entry.path not in current.tables["runs"]}
-    return current.digest == following.digest and held == set(following.files)
-
-
 def _assemble(
-    layout: StoreLayout,
-    config: PipelineConfig,
-    generation: str,
-    tables: LiveTables,
+    layout: StoreLayout, config: PipelineConfig, generation: str, tables: LiveTables
 ) -> Snapshot:
     """Write every file of the next snapshot but the runs table, and list them."""
-    parts = {
-        "tracks": write_part(layout, "tracks", tables.tracks),
-        "predictions": write_part(layout, "predictions", tables.predictions),
-        "codes": write_part(layout, "codes", tables.codes),
-        "failures": write_part(layout, "failures", tables.failures),
+    contents = {
+        "tracks": tables.tracks,
+        "predictions": tables.predictions,
+        "codes": tables.codes,
+        "failures": tables.failures,
     }
-    index, info = write_index(
-        layout,
-        packed_codes(tables.codes),
-        generation=generation,
-        codes_sha256=[parts["codes"].sha256],
-    )
-    folders = [
-        layout.model_path(generation),
-        *(
-            path
-            for partition_id in tables.partition_ids
-            for path in (
-                layout.feature_partition_path(config.feature_fingerprint, partition_id),
-                layout.encoded_partition_path(generation, partition_id),
-            )
-        ),
-    ]
-    receipts = [digest_file(folder / RECEIPT_NAME, layout.root) for folder in folders]
-    files: list[FileDigest] = [*parts.values(), index, info, *receipts]
-    snapshot = Snapshot(
-        number=0,
+    parts = SnapshotParts(
         feature_fingerprint=config.feature_fingerprint,
         generation=generation,
-        tables={name: [part.path] for name, part in parts.items()},
-        index=index.path,
-        index_info=info.path,
+        tables={name: [write_part(layout, name, table)] for name, table in contents.items()},
+        receipts=tables.receipts,
         counts={
             "tracks": len(tables.tracks),
             "codes": len(tables.codes),
             "failures": len(tables.failures),
             "partitions": len(tables.partition_ids),
         },
-        files=tuple(sorted(files, key=lambda entry: entry.path)),
     )
-    return replace(snapshot, digest=content_digest(snapshot))
-
-
-def _with_runs(layout: StoreLayout, snapshot: Snapshot, record: RunRecord) -> Snapshot:
-    """Add the runs table, which differs after every run and has no part in the digest."""
-    earlier = [entry for entry in read_runs(layout) if entry.run_id != record.run_id]
-    part = write_part(layout, "runs", table_of(run_rows([*earlier, closed(record)]), RUNS))
-    return replace(
-        snapshot,
-        tables=snapshot.tables | {"runs": [part.path]},
-        files=tuple(sorted((*snapshot.files, part), key=lambda entry: entry.path)),
-    )
+    return assemble_snapshot(layout, parts, packed_codes(tables.codes))

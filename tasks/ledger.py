@@ -4,36 +4,80 @@ Public: `begin_run`, `holding`, `closed`, `OpenRun`.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 
-from storage.runs import RunRecord, closed_record, finish_run, start_run
-from storage.store import create_store, open_store, writing
+from storage.layout import StoreLayout
+from storage.owned_locks import HeldLock
+from storage.runs import (
+    RunRecord,
+    close_killed_runs,
+    closed_record,
+    finish_run,
+    keep_run,
+    start_run,
+)
+from storage.store import check_still_writing, create_store, open_store, writing
 
 DONE = "done"
 DONE_WITH_FAILURES = "done-with-failures"
 FAILED = "failed"
 
 
-@dataclass(slots=True)
 class OpenRun:
-    """A run that holds the store's lock.
+    """A run that holds the store's lock, and its record in the ledger.
 
     Attributes
     ----------
     record : RunRecord
-        As far as it is known; stages replace it.
+        As far as it is known; what is assigned to it is in the ledger at once, so that of a run
+        that is killed all is known but its last stage.
     """
 
-    record: RunRecord
+    def __init__(self, layout: StoreLayout, held: HeldLock, record: RunRecord) -> None:
+        self._layout = layout
+        self._held = held
+        self._record = record
+
+    @property
+    def record(self) -> RunRecord:
+        """The run, as the ledger has it."""
+        return self._record
+
+    @record.setter
+    def record(self, record: RunRecord) -> None:
+        if record != self._record:
+            keep_run(self._layout, record)
+            self._record = record
+
+    def check_still_writing(self) -> None:
+        """Refuse to go on after another machine took the store over; for before publishing.
+
+        Raises
+        ------
+        LockLostError
+        """
+        check_still_writing(self._layout, self._held)
+
+    def end(self, *, state: str) -> None:
+        """Close the record."""
+        self._record = finish_run(self._layout, self._record, state=state)
 
 
 @contextmanager
-def holding(store: str, *, create: bool = False) -> Iterator[None]:
-    """Hold the right to write to a store, without a record in the ledger."""
+def holding(store: str, *, create: bool = False, kind: str = "a command") -> Iterator[HeldLock]:
+    """Hold the right to write to a store, without a record in the ledger.
+
+    Parameters
+    ----------
+    create : bool
+        Make the store if it does not exist.
+    kind : str
+        Command that is named to whoever is refused meanwhile.
+    """
     layout = create_store(store) if create else open_store(store)
-    with writing(layout):
-        yield
+    with writing(layout, what=kind) as held:
+        _close_killed(layout, held)
+        yield held
 
 
 @contextmanager
@@ -53,14 +97,25 @@ def begin_run(store: str, *, create: bool = False, kind: str = "nightly") -> Ite
         If the store cannot be written, has another format, or is in use.
     """
     layout = create_store(store) if create else open_store(store)
-    with writing(layout):
-        run = OpenRun(start_run(layout, kind=kind))
+    with writing(layout, what=kind) as held:
+        _close_killed(layout, held)
+        run = OpenRun(layout, held, start_run(layout, kind=kind))
+        held.name_run(run.record.run_id)
         try:
             yield run
+            run.check_still_writing()
         except BaseException:
-            run.record = finish_run(layout, run.record, state=FAILED)
+            with suppress(OSError):  # the disk that is full says so by the error that goes on
+                run.end(state=FAILED)
             raise
-        run.record = finish_run(layout, run.record, state=_end_state(run.record))
+        run.end(state=_end_state(run.record))
+
+
+def _close_killed(layout: StoreLayout, held: HeldLock) -> None:
+    last_signs = {}
+    if held.previous is not None and held.previous.run_id is not None:
+        last_signs[held.previous.run_id] = held.previous.heartbeat
+    close_killed_runs(layout, last_signs=last_signs)
 
 
 def closed(record: RunRecord) -> RunRecord:

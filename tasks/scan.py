@@ -1,13 +1,17 @@
 """Stage 1, scan: find the audio files of the catalogue, give each its identity and its label.
 
-The files are all that lie below the roots, or those that a manifest names.
+The files are all that lie below the roots, or those that a manifest names. Besides the roots that
+a run is given, it scans the collections that the store has registered, each with its own labels
+and manifest.
 
-Public: `check_catalogues`, `look`, `record`, `recorded`, `Found`.
+Public: `check_catalogues`, `look`, `look_in_collection`, `together`, `record`, `recorded`, `Found`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from musichash_core.records import SourceFile
 from storage.catalogue import (
@@ -17,13 +21,27 @@ from storage.catalogue import (
     scan_catalogue,
     write_catalogue,
 )
-from storage.errors import ArtefactMissingError, ManifestError
+from storage.collections import Collection, CollectionError, read_collections
+from storage.errors import ArtefactMissingError, CatalogueError, ManifestError
 from storage.file_identities import DEFAULT_MAX_FILE_MB
 from storage.labels import labels_from_file, labels_from_folders
 from storage.manifest import Manifest, read_manifest, scan_manifest
-from storage.store import open_store
+from storage.source_files import CatalogueRows, SourceFiles
+from storage.store import check_apart, open_store
 
-__all__ = ["Catalogue", "Found", "check_catalogues", "look", "record", "recorded"]
+__all__ = [
+    "Catalogue",
+    "Collection",
+    "Found",
+    "check_catalogues",
+    "look",
+    "look_in_collection",
+    "record",
+    "recorded",
+    "together",
+]
+
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +68,13 @@ class Found:
     @property
     def counts(self) -> dict[str, int]:
         """Numbers for people and for JSON."""
-        rows = self.catalogue.rows
         return {
-            "files": len(rows),
-            "tracks": len({row.file.track_id for row in rows}),
+            "files": len(self.catalogue.rows),
+            "tracks": self.catalogue.n_tracks,
             "hashed": self.n_hashed,
             "unreadable": len(self.catalogue.failures),
             "ignored": self.n_ignored,
-            "labels": len({row.label for row in rows} - {None}),
+            "labels": self.catalogue.n_labels,
         }
 
 
@@ -68,16 +85,17 @@ def look(
     labels: str | None = None,
     manifest: str | None = None,
     max_file_mb: int = DEFAULT_MAX_FILE_MB,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Found:
-    """Find every audio file below some roots, or those that a manifest names; writes nothing.
+    """Find the audio files of some roots and of the store's collections; writes nothing.
 
     Parameters
     ----------
     store : str
-        Store root; if it exists, files unchanged since its last scan are not read again.
+        Store root; if it exists, its registered collections are scanned too, and files unchanged
+        since its last scan are not read again.
     roots : sequence of str
-        Catalogue roots.
+        Catalogue roots; one that is registered as a collection is scanned as registered.
     labels : str, optional
         A labels file; without it, and without labels in a manifest, the first folder below a root
         is the label.
@@ -86,33 +104,152 @@ def look(
     max_file_mb : int
         Larger files are failures and are not read; megabytes.
     on_progress : callable, optional
-        Called with the number of files identified and found.
+        Called with the number of files identified and found, from 1 again for each collection.
 
     Raises
     ------
-    CatalogueError, LabelsError, ManifestError, StoreError
+    CatalogueError, CollectionError, LabelsError, ManifestError, StoreError
     """
+    registered = _registered(store)
+    check_roots(roots)
+    check_apart(store, roots)
+    places = {Path(one.root).resolve(): one for one in registered}
+    others = [root for root in roots if Path(root).resolve() not in places]
+    for root in roots:
+        if (one := places.get(Path(root).resolve())) is not None:
+            _check_said_alike(one, labels, manifest)
+    for one in registered:
+        _check_is_there(one)
+    if others:
+        check_roots([*others, *(one.root for one in registered)])
+    known = _known_files(store)
+    parts = [
+        _look_in_collection(one, known, max_file_mb=max_file_mb, on_progress=on_progress)
+        for one in registered
+    ]
+    if others:
+        parts.append(_look_below(known, others, labels, manifest, max_file_mb, on_progress))
+    return _merged(parts)
+
+
+def look_in_collection(
+    store: str,
+    collection: Collection,
+    *,
+    known: Iterable[SourceFile] = (),
+    max_file_mb: int = DEFAULT_MAX_FILE_MB,
+    on_progress: OnProgress | None = None,
+) -> Found:
+    """Find the audio files of one collection, registered or not; writes nothing.
+
+    Parameters
+    ----------
+    known : iterable of SourceFile
+        Files that are not read again while they are unchanged, besides those of the last scan.
+
+    Raises
+    ------
+    CatalogueError, CollectionError, LabelsError, ManifestError, StoreError
+    """
+    check_roots([collection.root])
+    files = SourceFiles.of([*_known_files(store), *known])
+    return _look_in_collection(collection, files, max_file_mb=max_file_mb, on_progress=on_progress)
+
+
+def _merged(parts: Sequence[Found]) -> Found:
+    """Bring together what was found in different roots, as if by one scan."""
+    if len(parts) == 1:
+        return parts[0]
+    return Found(
+        together([part.catalogue for part in parts]),
+        n_hashed=sum(part.n_hashed for part in parts),
+        n_ignored=sum(part.n_ignored for part in parts),
+        passed_by=tuple(name for part in parts for name in part.passed_by),
+    )
+
+
+def together(catalogues: Sequence[Catalogue]) -> Catalogue:
+    """Give one catalogue of several that have no root in common."""
+    table = pa.concat_tables([catalogue.table for catalogue in catalogues])
+    failures = [failure for catalogue in catalogues for failure in catalogue.failures]
+    return Catalogue(
+        CatalogueRows(table.sort_by([("root", "ascending"), ("path_raw", "ascending")])),
+        sorted(failures, key=lambda failure: failure.path),
+    )
+
+
+def _registered(store: str) -> tuple[Collection, ...]:
+    try:
+        return read_collections(open_store(store))
+    except ArtefactMissingError:
+        return ()
+
+
+def _check_said_alike(one: Collection, labels: str | None, manifest: str | None) -> None:
+    """Refuse other labels or another manifest for a registered root, which would be passed by."""
+    for option, said, registered in (
+        ("--labels", labels, one.labels),
+        ("--manifest", manifest, one.manifest),
+    ):
+        if said is not None and said != registered:
+            raise CollectionError(
+                f"{one.root} is registered as the collection {one.name!r} "
+                f"({option} {registered or 'not given'}), and {option} {said} is given for it; "
+                "leave it out of --catalogue, for every run scans it, or deregister it with "
+                "'musichash collections remove NAME'"
+            )
+
+
+def _check_is_there(one: Collection) -> None:
+    try:
+        check_roots([one.root])
+    except CatalogueError as error:
+        raise CatalogueError(
+            f"the registered collection {one.name!r}: {error}; if it is gone for good, deregister "
+            "it with 'musichash collections remove NAME'"
+        ) from error
+
+
+def _look_in_collection(
+    one: Collection,
+    known: SourceFiles,
+    *,
+    max_file_mb: int,
+    on_progress: OnProgress | None,
+) -> Found:
+    try:
+        return _look_below(known, [one.root], one.labels, one.manifest, max_file_mb, on_progress)
+    except CatalogueError as error:
+        raise CatalogueError(f"the collection {one.name!r}: {error}") from error
+
+
+def _look_below(
+    known: SourceFiles,
+    roots: Sequence[str],
+    labels: str | None,
+    manifest: str | None,
+    max_file_mb: int,
+    on_progress: OnProgress | None,
+) -> Found:
     absolute = check_roots(roots)
     if manifest is not None:
         listed = read_manifest(Path(manifest), absolute, spellings=list(map(str, roots)))
-        return _look_at(listed, store, labels, max_file_mb, on_progress)
-    result = scan_catalogue(
-        absolute, _known_files(store), max_file_mb=max_file_mb, on_progress=on_progress
-    )
+        return _look_at(listed, known, labels, max_file_mb, on_progress)
+    result = scan_catalogue(absolute, known, max_file_mb=max_file_mb, on_progress=on_progress)
     rows = (
         labels_from_folders(result.files)
         if labels is None
         else labels_from_file(Path(labels), result.files, result.failures)
     )
-    return Found(Catalogue(tuple(rows), result.failures), result.n_hashed, result.n_ignored)
+    return Found(Catalogue(rows, result.failures), result.n_hashed, result.n_ignored)
 
 
 def _look_at(
     listed: Manifest,
-    store: str,
+    known: SourceFiles,
     labels: str | None,
     max_file_mb: int,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: OnProgress | None,
 ) -> Found:
     """Find the files of a manifest; its labels count, or those of a file, or the folders."""
     if listed.has_labels and labels is not None:
@@ -120,29 +257,22 @@ def _look_at(
             f"both the manifest {listed.path} and the labels file {labels} give labels; "
             "leave out --labels, or the columns 'label' and 'group' of the manifest"
         )
-    result, rows = scan_manifest(
-        listed, _known_files(store), max_file_mb=max_file_mb, on_progress=on_progress
-    )
+    result, rows = scan_manifest(listed, known, max_file_mb=max_file_mb, on_progress=on_progress)
     if not listed.has_labels:
         labelled = (
             labels_from_folders(result.files)
             if labels is None
             else labels_from_file(Path(labels), result.files, is_part=True)
         )
-        rows = [
-            replace(row, label=other.label, group=other.group)
-            for row, other in zip(rows, labelled, strict=True)
-        ]
-    return Found(
-        Catalogue(tuple(rows), result.failures), result.n_hashed, 0, passed_by=listed.passed_by
-    )
+        rows = rows.with_labels_of(labelled)
+    return Found(Catalogue(rows, result.failures), result.n_hashed, 0, passed_by=listed.passed_by)
 
 
-def _known_files(store: str) -> list[SourceFile]:
+def _known_files(store: str) -> SourceFiles:
     try:
-        return [row.file for row in read_catalogue(open_store(store)).rows]
+        return read_catalogue(open_store(store)).rows.files
     except ArtefactMissingError:
-        return []
+        return SourceFiles.of(())
 
 
 def record(store: str, catalogue: Catalogue) -> None:

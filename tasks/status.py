@@ -1,26 +1,34 @@
-"""What a store holds, for people and for JSON: its snapshot, its last runs, its failures.
+"""What a store holds, for people and for JSON: its snapshot, its runs, its failures.
 
-Public: `store_status`, `list_failures`, `verify_store`.
+Public: `store_status`, `list_runs`, `show_run`, `list_failures`, `verify_store`.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from musichash_core.failure_codes import FAILURE_CODES
+from storage.backfills import open_backfills
 from storage.hash_index import read_index_info
+from storage.layout import StoreLayout
+from storage.owned_locks import LockOwner
 from storage.published import read_table, require_snapshot, table_paths
-from storage.runs import read_runs
+from storage.runs import KILLED, RUNNING, RunRecord, find_run, read_runs
 from storage.snapshots import current_snapshot, list_snapshots
-from storage.store import open_store
+from storage.store import beside_owner, lock_owner, open_store
 from storage.verify import verify_snapshot
 
 RECENT_RUNS = 5
 
+EXTRACT_STAGE = "extract"
+"""The stage whose tracks and audio are decoded for the first time."""
+
 
 def store_status(store: str) -> dict[str, Any]:
-    """Describe a store: snapshot, counts, table files, index, last runs.
+    """Describe a store: snapshot, counts, table files, index, last runs, and who works on it.
+
+    Changes nothing, and works on a read-only store.
 
     Raises
     ------
@@ -29,11 +37,19 @@ def store_status(store: str) -> dict[str, Any]:
     """
     layout = open_store(store)
     snapshot = current_snapshot(layout)
+    records = _seen_from_outside(layout, read_runs(layout))
     status: dict[str, Any] = {
         "store": str(layout.root),
         "snapshot": None,
         "snapshots": list_snapshots(layout),
-        "runs": [asdict(record) for record in read_runs(layout)[-RECENT_RUNS:]],
+        "runs": [asdict(record) for record in records[-RECENT_RUNS:]],
+        "totals": _totals(records),
+        "writer": _owner(lock_owner(layout)),
+        "backfill_worker": _owner(beside_owner(layout)),
+        "backfills": [
+            {name: getattr(state, name) for name in ("name", "kind", "target", "begun")}
+            for state in open_backfills(layout)
+        ],
     }
     if snapshot is not None:
         failures = read_table(layout, snapshot, "failures")
@@ -43,6 +59,7 @@ def store_status(store: str) -> dict[str, Any]:
             "generation": snapshot.generation,
             "feature_fingerprint": snapshot.feature_fingerprint,
             "counts": snapshot.counts,
+            "failed_share": _share(len(failures), len(failures) + snapshot.counts["codes"]),
             "failures_by_code": dict(sorted(Counter(failures["code"].to_pylist()).items())),
             "tables": {
                 name: [str(path) for path in table_paths(layout, snapshot, name)]
@@ -52,6 +69,98 @@ def store_status(store: str) -> dict[str, Any]:
             | read_index_info(layout, snapshot.index_info),
         }
     return status
+
+
+def list_runs(store: str, *, limit: int | None = None) -> dict[str, Any]:
+    """List the runs of the ledger, newest first, with totals over all of them.
+
+    Parameters
+    ----------
+    limit : int, optional
+        Give only so many of the newest; the totals are of all.
+
+    Returns
+    -------
+    dict
+        ``runs``; ``n_runs``; ``totals``: runs by state, tracks that were decoded (each once,
+        however often it was reused), seconds of audio, CPU and clock.
+    """
+    layout = open_store(store)
+    records = _seen_from_outside(layout, read_runs(layout))
+    newest = records[::-1] if limit is None else records[::-1][:limit]
+    return {
+        "store": str(layout.root),
+        "runs": [asdict(record) for record in newest],
+        "n_runs": len(records),
+        "totals": _totals(records),
+    }
+
+
+def show_run(store: str, name: str) -> dict[str, Any]:
+    """Give one run of the ledger with the numbers of each stage.
+
+    Parameters
+    ----------
+    name : str
+        Its id, or how the id begins.
+
+    Raises
+    ------
+    UnknownRunError
+        If there is none, or several begin so.
+    """
+    layout = open_store(store)
+    (record,) = _seen_from_outside(layout, [find_run(layout, name)])
+    return asdict(record)
+
+
+def _seen_from_outside(layout: StoreLayout, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Name a run killed that is under way by its record while nobody writes to the store.
+
+    The next writer closes its record; until then a question must not say that it is running.
+    """
+    if all(record.state != RUNNING for record in records):
+        return list(records)
+    writer = lock_owner(layout)
+    alive = None if writer is None else writer.run_id
+    # A writer that has not named its run yet may have begun any of them.
+    return [
+        replace(record, state=KILLED)
+        if record.state == RUNNING
+        and (writer is None or (alive is not None and record.run_id != alive))
+        else record
+        for record in records
+    ]
+
+
+def _totals(records: Sequence[RunRecord]) -> dict[str, Any]:
+    return {
+        "by_state": dict(sorted(Counter(record.state for record in records).items())),
+        "done": sum(_n_decoded(record) for record in records),
+        "audio_s": sum(record.audio_s for record in records),
+        "cpu_s": sum(record.cpu_s for record in records),
+        "wall_s": sum(record.wall_s for record in records),
+    }
+
+
+def _n_decoded(record: RunRecord) -> int:
+    """Give the tracks that a run decoded, also one that was killed before it could publish.
+
+    Such tracks are reused by the run that publishes them, so each counts once.
+    """
+    stage = record.stages.get(EXTRACT_STAGE)
+    return record.done if stage is None else int(stage["n_done"])
+
+
+def _owner(owner: LockOwner | None) -> dict[str, Any] | None:
+    if owner is None:
+        return None
+    names = ("what", "run_id", "host", "pid", "started", "heartbeat")
+    return {name: getattr(owner, name) for name in names}
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
 
 
 def list_failures(store: str) -> list[dict[str, Any]]:

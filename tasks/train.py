@@ -75,6 +75,8 @@ class TrainedGeneration:
         Labels with too few tracks to learn from.
     device : str
         Kind of device that it was trained on: "cpu" or "cuda".
+    is_candidate : bool
+        Whether another generation stays in force.
     """
 
     generation: str
@@ -82,6 +84,18 @@ class TrainedGeneration:
     summary: dict[str, Any]
     left_out: tuple[str, ...]
     device: str = "cpu"
+    is_candidate: bool = False
+
+    @property
+    def next_step(self) -> str | None:
+        """What to do with a candidate; None for a generation in force."""
+        if not self.is_candidate:
+            return None
+        return (
+            f"it is a candidate, the model in force stays: 'musichash backfill --model "
+            f"{self.generation}' encodes the catalogue with it, 'musichash models compare' shows "
+            "what would change, 'musichash models promote' publishes it"
+        )
 
 
 def train(
@@ -89,6 +103,7 @@ def train(
     config: PipelineConfig,
     *,
     device: str = "auto",
+    as_candidate: bool = False,
     on_event: "Callable[[TrainingEvent], None] | None" = None,
     say: Callable[[str], None] | None = None,
 ) -> TrainedGeneration:
@@ -102,6 +117,8 @@ def train(
     ----------
     device : "auto", "cpu" or "cuda"
         Where torch computes; "auto" is a CUDA device where there is one.
+    as_candidate : bool
+        Leave the generation in force as it is, if the store has one.
     on_event : callable, optional
         Called after each epoch.
     say : callable, optional
@@ -138,7 +155,15 @@ def train(
         )
         if has_all_labels and _may_install_default(layout, config):
             generation, summary = install_default_model(layout, config)
-            return TrainedGeneration(generation, 0, summary, tuple(sorted(left_out)))
+            if not as_candidate or selected_generation(layout) is None:
+                select_generation(layout, generation)
+            return TrainedGeneration(
+                generation,
+                0,
+                summary,
+                tuple(sorted(left_out)),
+                is_candidate=selected_generation(layout) != generation,
+            )
         raise TooFewLabelsError(
             f"the catalogue has {len(kept)} label(s) with at least {MIN_TRACKS_PER_LABEL} decoded "
             f"tracks ({', '.join(sorted(kept)) or 'none'}); two are needed: put tracks in folders "
@@ -171,11 +196,17 @@ def train(
         account = trained.summary
     summary = json.loads(json.dumps(asdict(account)))
     generation = save_models(layout, models, feature_fingerprint=fingerprint, summary=summary)
-    select_generation(layout, generation)
+    if not as_candidate or selected_generation(layout) is None:
+        select_generation(layout, generation)
     remove_training_state(layout)
     n_tracks = sum(map(len, wanted.values()))
     return TrainedGeneration(
-        generation, n_tracks, summary, tuple(sorted(left_out)), device=device_type
+        generation,
+        n_tracks,
+        summary,
+        tuple(sorted(left_out)),
+        device=device_type,
+        is_candidate=selected_generation(layout) != generation,
     )
 
 

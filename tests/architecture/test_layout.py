@@ -117,7 +117,8 @@ def test_every_command_has_an_example_in_its_help(name):
     assert re.search(rf"\[bold\]Examples?:\[/bold\]\s+musichash {name} ", COMMANDS[name].help)
 
 
-MENTION = re.compile(r"musichash ((?:bench )?[a-z]+)((?: [^'`\n;,]*)?)")
+GROUPS = "bench|collections|models|replica|snapshots"
+MENTION = re.compile(rf"musichash ((?:(?:{GROUPS}) )?[a-z]+)((?: [^'`\n;,]*)?)")
 
 
 def mentions():

@@ -18,6 +18,7 @@ from storage.atomic import (
     read_json,
     staged_directory,
     sweep_leftovers,
+    sync_folders,
     to_json,
     write_file,
     write_json,
@@ -210,6 +211,29 @@ def test_a_sweep_removes_what_killed_writers_left_and_counts_it(tmp_path):
     assert names(tmp_path) == ["a"]
     assert names(tmp_path / "a") == ["file", "final"]
     assert sweep_leftovers(tmp_path) == 0
+
+
+def test_a_sweep_makes_what_killed_runs_renamed_durable(tmp_path, events):
+    folder = tmp_path / "features" / "fingerprint"
+    folder.mkdir(parents=True)
+    stage(folder / "killed-before-its-last-fsync")
+    (folder / ".tmp-other-12").mkdir()
+    wanted = {str(path) for path in (tmp_path, tmp_path / "features", folder)}
+    for make_durable in (sweep_leftovers, sync_folders):
+        events.clear()
+        make_durable(tmp_path, proof=PROOF)
+        assert {path for kind, path in events if kind == "fsync"} == wanted
+    assert names(folder) == ["killed-before-its-last-fsync"]
+
+
+def test_a_sweep_does_not_look_into_complete_folders(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        stage(tmp_path / "features" / name)
+    looked_into = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked_into.append(str(path)) or scandir(path))
+    sweep_leftovers(tmp_path, proof=PROOF)
+    assert set(looked_into) == {str(tmp_path), str(tmp_path / "features")}
 
 
 def test_a_writer_whose_folder_is_swept_away_publishes_nothing(tmp_path):

@@ -1,10 +1,12 @@
 """Predictions and codes of a partition come back exactly, and the same every time."""
 
+import shutil
+
 import numpy as np
 import pytest
 
-from storage.encoded_store import read_encoded
-from storage.errors import FormatVersionError
+from storage.encoded_store import encoded_track_ids, gather_encoded, read_encoded
+from storage.errors import FingerprintMismatchError, FormatVersionError
 from storage.receipts import read_receipt
 
 
@@ -55,3 +57,30 @@ def test_a_partition_of_failures_has_no_rows_and_a_receipt(layout, helpers):
 def test_codes_of_another_width_are_refused(folder):
     with pytest.raises(FormatVersionError, match=r"expected is code: fixed_size_binary\[8\]"):
         read_encoded(folder, 64)
+
+
+def test_codes_of_another_generation_are_refused_wherever_they_lie(layout, folder, helpers):
+    other = layout.encoded_partition_path("g-2", "p")
+    shutil.copytree(folder, other)
+    with pytest.raises(FingerprintMismatchError, match="holds encoded of g-1, not codes of g-2"):
+        read_encoded(other, helpers.n_bits)
+    helpers.write_encoded(layout, "g-2", "q", [3, 1])
+    mixed = layout.encoded_partition_path("g-2", "q")
+    shutil.copy(folder / "codes.parquet", mixed)  # a receipt of the one, rows of the other
+    with pytest.raises(FingerprintMismatchError, match="holds rows of g-1, not of g-2 alone"):
+        read_encoded(mixed, helpers.n_bits)
+
+
+def test_rows_of_tracks_are_gathered_once_each_and_sorted(layout, folder, helpers):
+    helpers.write_encoded(layout, "g-1", "q", [1, 2, 7])
+    helpers.write_encoded(layout, "g-1", "r", [])
+    wanted = [helpers.track_id(number) for number in (1, 2, 3, 9)]
+    found = gather_encoded(layout, "g-1", helpers.n_bits, wanted)
+    assert found.track_ids == found.predictions["track_id"].to_pylist() == wanted[:3]
+    for number, row in zip((1, 2, 3), found.codes.to_pylist(), strict=True):
+        assert row["logits"] == helpers.encoded_track(number).hash_logits.tolist()
+    of_one = gather_encoded(layout, "g-1", helpers.n_bits, wanted, partition_ids=["q", "absent"])
+    assert of_one.track_ids == wanted[:2]
+    assert len(gather_encoded(layout, "g-none", helpers.n_bits, wanted).codes) == 0
+    everything = {helpers.track_id(number) for number in (1, 2, 3, 7)}
+    assert encoded_track_ids(layout, "g-1") == everything

@@ -1,5 +1,6 @@
 """What all partitions together have: each track once, failures until they succeed."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from storage.errors import DamagedArtefactError
 from storage.extracted import read_extracted
-from storage.feature_store import FeaturePartitionWriter
+from storage.feature_store import FeaturePartition, FeaturePartitionWriter
 from storage.schemas import FAILURES, TRACK_FACTS
 
 
@@ -104,3 +105,73 @@ def test_partitions_with_and_without_tagger_frames_are_one_table(layout, helpers
     facts = read_extracted(layout, helpers.features).facts
     assert facts.drop_columns("partition_id").schema.equals(TRACK_FACTS)
     assert facts["n_tagger_frames"].to_pylist() == [None, 58]
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Names the partitions whose tables are opened."""
+    names = []
+    facts, failures = FeaturePartition.facts, FeaturePartition.failures
+
+    def noting(read):
+        def noted(partition):
+            names.append(partition.folder.name)
+            return read(partition)
+
+        return noted
+
+    monkeypatch.setattr(FeaturePartition, "facts", noting(facts))
+    monkeypatch.setattr(FeaturePartition, "failures", noting(failures))
+    return names
+
+
+def as_rows(extracted):
+    return extracted.facts.to_pylist(), extracted.failures.to_pylist()
+
+
+def test_what_was_kept_is_not_opened_again_and_gives_the_same(layout, helpers, write, opened):
+    write("b", done=[5, 1], failures=[helpers.failure_of(7)])
+    write("a", done=[1, 3])
+    first = read_extracted(layout, helpers.features, keep=True)
+    opened.clear()
+    assert as_rows(read_extracted(layout, helpers.features)) == as_rows(first)
+    assert opened == []
+    write("0", done=[7, 3])
+    second = read_extracted(layout, helpers.features, keep=True)
+    assert opened == ["0"]
+    assert [row["partition_id"] for row in second.facts.to_pylist()] == ["a", "0", "b", "0"]
+    assert len(second.failures) == 0
+
+
+def test_what_was_kept_of_changed_or_removed_partitions_is_not_used(layout, helpers, write, opened):
+    write("a", done=[1])
+    write("b", done=[2])
+    read_extracted(layout, helpers.features, keep=True)
+    for name in ("a", "b"):
+        shutil.rmtree(layout.feature_partition_path(helpers.features, name))
+    write("a", done=[1, 4])
+    opened.clear()
+    assert read_extracted(layout, helpers.features).done_ids == {
+        helpers.track_id(1),
+        helpers.track_id(4),
+    }
+    assert opened == ["a"]
+
+
+@pytest.mark.parametrize("name", ["facts", "failures"])
+@pytest.mark.parametrize("content", [b"", b"no table", None])
+def test_what_was_kept_and_is_damaged_is_read_anew(layout, helpers, write, name, content):
+    write("a", done=[1], failures=[helpers.failure_of(2)])
+    first = read_extracted(layout, helpers.features, keep=True)
+    kept = layout.work_root / f"{name}-{helpers.features}.parquet"
+    kept.unlink()
+    if content is not None:
+        kept.write_bytes(content)
+    assert as_rows(read_extracted(layout, helpers.features)) == as_rows(first)
+
+
+def test_reading_alone_keeps_nothing(layout, helpers, write):
+    write("a", done=[1])
+    before = sorted(layout.root.rglob("*"))
+    read_extracted(layout, helpers.features)
+    assert sorted(layout.root.rglob("*")) == before

@@ -123,7 +123,8 @@ def test_an_index_is_written_under_its_digest_and_read_again(layout):
     digest = hashlib.sha256(data).hexdigest()
     assert (entry.sha256, entry.size) == (digest, len(data))
     assert entry.path == f"index/{digest[:24]}.faiss"
-    assert info_entry.path == f"index/{digest[:24]}.json"
+    described = hashlib.sha256((layout.root / info_entry.path).read_bytes()).hexdigest()
+    assert info_entry.path == f"index/{described[:24]}.json"
     index = HashIndex.load(layout, entry)
     assert (index.n_codes, index.n_bits) == (300, 64)
     for row in (0, 150, 299):
@@ -146,6 +147,25 @@ def test_the_same_codes_make_the_same_files(layout):
     assert write_index(layout, codes[::-1], generation="g-1", codes_sha256=["abc"]) != first
 
 
+def test_two_descriptions_of_the_same_codes_lie_side_by_side(layout):
+    """As of two generations that differ in their genres alone."""
+    codes = random_codes(20)
+    index, first = write_index(layout, codes, generation="g-1", codes_sha256=["abc"])
+    again, second = write_index(layout, codes, generation="g-2", codes_sha256=["def"])
+    assert index == again
+    assert read_index_info(layout, first.path)["generation"] == "g-1"
+    assert read_index_info(layout, second.path)["generation"] == "g-2"
+
+
+def test_an_index_holds_the_codes_it_was_built_from_in_their_order(layout):
+    codes = random_codes(20)
+    entry, _ = write_index(layout, codes, generation="g-1", codes_sha256=["abc"])
+    index = HashIndex.load(layout, entry)
+    assert index.holds(codes)
+    assert not index.holds(codes[::-1])
+    assert not index.holds(codes[:-1])
+
+
 def test_damaged_foreign_and_missing_bytes_are_never_given_to_faiss(layout, monkeypatch):
     entry, _ = write_index(layout, random_codes(20), generation="g-1", codes_sha256=["abc"])
     monkeypatch.setattr(hash_index.faiss, "deserialize_index_binary", None)
@@ -165,7 +185,7 @@ def test_damaged_foreign_and_missing_bytes_are_never_given_to_faiss(layout, monk
     with pytest.raises(DamagedArtefactError):
         HashIndex.load(layout, replace(entry, sha256="0" * 64))
     path.unlink()
-    with pytest.raises(ArtefactMissingError, match="is missing; 'musichash index"):
+    with pytest.raises(ArtefactMissingError, match="is missing; 'musichash reconcile"):
         HashIndex.load(layout, entry)
 
 

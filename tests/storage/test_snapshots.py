@@ -1,5 +1,6 @@
 """Publishing: readers see one whole snapshot, the old one or the new, whatever happens."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,12 @@ from dataclasses import replace
 import pytest
 
 from storage.atomic import FileDigest, write_json
-from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
+from storage.errors import (
+    ArtefactMissingError,
+    DamagedArtefactError,
+    FormatVersionError,
+    StoreError,
+)
 from storage.published import (
     published_track_ids,
     read_table,
@@ -22,6 +28,8 @@ from storage.snapshots import (
     content_digest,
     current_snapshot,
     list_snapshots,
+    point_at,
+    pointer_from_bytes,
     publish_snapshot,
     read_snapshot,
 )
@@ -58,7 +66,40 @@ def test_before_the_first_snapshot_there_is_none(layout):
 def test_a_snapshot_comes_back_as_it_was_published(layout):
     assert publish_snapshot(layout, snapshot_of()) == 1
     assert current_snapshot(layout) == replace(snapshot_of(), number=1)
-    assert layout.current_path.read_text() == "1\n"
+    digest = hashlib.sha256(layout.snapshot_path(1).read_bytes()).hexdigest()
+    assert layout.current_path.read_text() == f"1 sha256:{digest}\n"
+
+
+def test_the_bare_number_of_earlier_versions_is_followed(layout):
+    publish_snapshot(layout, snapshot_of())
+    layout.current_path.write_text("1\n")
+    assert require_snapshot(layout).number == 1
+
+
+def test_no_changed_byte_of_the_pointer_leads_anywhere(layout):
+    for number in range(1, 13):
+        publish_snapshot(layout, snapshot_of(f"g-{number}"))
+    whole = layout.current_path.read_bytes()
+    right = pointer_from_bytes(whole)
+    for at in range(len(whole)):
+        for value in set(range(256)) - {whole[at]}:
+            found = pointer_from_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+            assert found is None or (found != right and found.manifest_sha256 is not None)
+        changed = bytes([whole[at] ^ 1 << at % 3])
+        layout.current_path.write_bytes(whole[:at] + changed + whole[at + 1 :])
+        with pytest.raises(StoreError):
+            current_snapshot(layout)
+    for shorter in range(0, len(whole), 9):
+        layout.current_path.write_bytes(whole[:shorter])
+        with pytest.raises(StoreError, match="'musichash snapshots rollback 12 --store"):
+            current_snapshot(layout)
+
+
+def test_the_number_of_a_lost_manifest_is_not_used_again(layout):
+    for name in ("g-1", "g-2"):
+        publish_snapshot(layout, snapshot_of(name))
+    layout.snapshot_path(2).unlink()
+    assert publish_snapshot(layout, snapshot_of("g-3")) == 3
 
 
 def test_numbers_count_up_and_old_snapshots_stay_readable(layout):
@@ -69,10 +110,10 @@ def test_numbers_count_up_and_old_snapshots_stay_readable(layout):
     assert require_snapshot(layout).number == 3
 
 
-def test_an_older_number_in_the_pointer_rolls_back(layout):
+def test_pointing_at_an_older_snapshot_rolls_back(layout):
     for name in ("g-1", "g-2"):
         publish_snapshot(layout, snapshot_of(name))
-    layout.current_path.write_text("1\n")
+    point_at(layout, 1)
     assert require_snapshot(layout).generation == "g-1"
     assert publish_snapshot(layout, snapshot_of("g-3")) == 3
 
@@ -92,7 +133,8 @@ def test_equal_content_has_an_equal_digest_whatever_the_runs_table_says():
 
 def test_the_slower_of_two_publishers_fails_and_changes_nothing(layout, monkeypatch):
     publish_snapshot(layout, snapshot_of("g-1"))
-    monkeypatch.setattr("storage.snapshots.list_snapshots", lambda _: [])  # looked a while ago
+    for name, seen in (("list_snapshots", []), ("_pointed_number", 0)):  # looked a while ago
+        monkeypatch.setattr(f"storage.snapshots.{name}", lambda _, seen=seen: seen)
     with pytest.raises(FileExistsError):
         publish_snapshot(layout, snapshot_of("g-2"))
     monkeypatch.undo()
@@ -172,11 +214,13 @@ def test_the_manifest_is_durable_before_the_pointer_names_it(layout, monkeypatch
 
 
 @pytest.mark.parametrize("content", [b"", b"one\n", b"1", b"-1\n", b"1\n2\n", b"\xff\n", b" 1\n"])
-def test_a_damaged_pointer_is_refused_with_the_numbers_that_exist(layout, content):
+def test_a_damaged_pointer_is_refused_with_the_way_out(layout, content):
     for name in ("g-1", "g-2"):
         publish_snapshot(layout, snapshot_of(name))
     layout.current_path.write_bytes(content)
-    with pytest.raises(DamagedArtefactError, match=r"write one of \[1, 2\] into it, as one line"):
+    with pytest.raises(
+        DamagedArtefactError, match=r"snapshots \(2, 1\): 'musichash snapshots rollback 2"
+    ):
         current_snapshot(layout)
 
 
@@ -186,8 +230,17 @@ def test_a_missing_manifest_is_refused_with_the_others(layout):
     layout.snapshot_path(3).unlink()
     with pytest.raises(
         ArtefactMissingError,
-        match=r"snapshot 3 is missing .*others are \[1, 2\]: write one of these numbers into",
+        match=r"snapshot 3 is missing .*other snapshots \(2, 1\): 'musichash snapshots rollback 2",
     ):
+        current_snapshot(layout)
+
+
+def test_a_way_out_that_leads_nowhere_is_not_named(layout):
+    for name in ("g-1", "g-2", "g-3"):
+        publish_snapshot(layout, snapshot_of(name))
+    layout.snapshot_path(3).unlink()
+    layout.snapshot_path(2).write_text("{}")
+    with pytest.raises(ArtefactMissingError, match="'musichash snapshots rollback 1 --store"):
         current_snapshot(layout)
 
 

@@ -14,9 +14,17 @@ from storage.errors import (
     FormatVersionError,
     StoreError,
     StoreLockedError,
+    StorePlaceError,
 )
 from storage.layout import STORE_FORMAT
-from storage.store import create_store, open_store, writing
+from storage.store import (
+    check_apart,
+    create_store,
+    lock_owner,
+    open_store,
+    working_beside,
+    writing,
+)
 
 
 def names(folder):
@@ -61,7 +69,7 @@ def test_a_killed_creation_can_be_repeated(kill_points):
         create_store(root)
         with writing(open_store(root)):
             pass
-        assert names(root) == [".lock", "musichash-store.json"]
+        assert names(root) == [".lock", ".lock-beside", "musichash-store.json"]
 
 
 @pytest.mark.parametrize("name", ["folder", "file", "nothing"])
@@ -81,10 +89,114 @@ def test_a_file_is_not_made_a_store(tmp_path):
 
 
 @pytest.mark.parametrize("use", [open_store, create_store])
-def test_another_format_is_refused_with_both_numbers(layout, use):
-    layout.marker_path.write_text('{"format": 7}')
-    with pytest.raises(FormatVersionError, match="has format 7, this version reads format 2"):
+@pytest.mark.parametrize(
+    ("marker", "refusal"),
+    [
+        ({"format": 7}, "has format 7, this version reads format 2; a newer version of musichash"),
+        ({"format": 1}, "has format 1, this version reads format 2; an older version of musichash"),
+        ({"format": "2"}, "has format 2, this version reads format 2; that is no format: restore"),
+        ({"format": True}, "has format True, this version reads format 2; that is no format"),
+        ({}, "has format None, this version reads format 2; that is no format: restore the file"),
+    ],
+)
+def test_another_format_is_refused_with_both_numbers(layout, use, marker, refusal):
+    layout.marker_path.write_text(json.dumps(marker))
+    with pytest.raises(FormatVersionError, match=refusal):
         use(layout.root)
+    assert names(layout.root) == ["musichash-store.json"]
+
+
+@pytest.mark.parametrize("below", ["inner", "tables/inner"])
+def test_a_store_is_not_made_inside_another(layout, below):
+    with pytest.raises(
+        StorePlaceError, match=f"{below} lies inside the store {layout.root}; "
+    ) as e:
+        create_store(layout.root / below)
+    assert e.value.is_wrong_input
+    assert names(layout.root) == ["musichash-store.json"]
+
+
+@pytest.mark.parametrize(
+    ("store", "root", "refusal"),
+    [
+        ("a/store", "a", "the store .*/a/store lies inside the catalogue .*/a; they must"),
+        ("a", "a/music", "the catalogue .*/a/music lies inside the store .*/a; they must"),
+        ("a", "a", "/a is named as the catalogue and as the store"),
+        ("a", "b/../a/", "/a is named as the catalogue and as the store"),
+        ("link", "a", "/a is named as the catalogue and as the store"),
+        ("link/store", "a", "the store .*/a/store lies inside the catalogue"),
+    ],
+)
+def test_a_store_and_a_catalogue_lie_apart(tmp_path, store, root, refusal):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with pytest.raises(StorePlaceError, match=refusal) as caught:
+        check_apart(tmp_path / store, [tmp_path / "b", tmp_path / root])
+    assert caught.value.is_wrong_input
+
+
+def test_neighbours_with_similar_names_are_apart(tmp_path):
+    check_apart(tmp_path / "music.store", [tmp_path / "music", str(tmp_path / "music.stor")])
+
+
+# --- places that cannot be written ---------------------------------------------------------------
+
+
+@pytest.fixture
+def mounted():
+    """Give a function that mounts; skips where that is not allowed."""
+    places = []
+
+    def mount(*options, at):
+        done = subprocess.run(["mount", *options, at], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+        places.append(at)
+
+    yield mount
+    for place in dict.fromkeys(reversed(places)):
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_read_only_store_can_be_asked_and_not_written(layout, tmp_path, mounted):
+    with writing(layout):
+        pass
+    read_only = tmp_path / "read-only"
+    read_only.mkdir()
+    mounted("--bind", layout.root, at=read_only)
+    mounted("-o", "remount,ro,bind", at=read_only)
+    seen = open_store(read_only)
+    assert lock_owner(seen) is None
+    with writing(layout, what="the night"):
+        assert lock_owner(seen).what == "the night"
+    for write in (writing, working_beside):
+        with pytest.raises(StoreError, match="Read-only file system; check its"), write(seen):
+            pass
+    with pytest.raises(StoreError, match="Read-only file system; check its"):
+        create_store(read_only)
+    with pytest.raises(StoreError, match="Read-only file system; check its"):
+        create_store(read_only / ".." / "read-only")
+
+
+def test_a_full_disk_is_named_and_works_again_once_there_is_room(tmp_path, mounted):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", at=disk)
+    layout = create_store(disk / "store")
+    filler = disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(70_000))
+    with pytest.raises(StoreError, match=r"cannot be written: No space left .*free space, or name"):
+        create_store(disk / "other")
+    with (
+        pytest.raises(StoreError, match="cannot be written: No space left on device; check its"),
+        writing(layout),
+    ):
+        pass
+    filler.unlink()
+    with writing(open_store(disk / "store")):
+        pass
 
 
 def test_a_damaged_marker_is_refused(layout):
@@ -93,14 +205,16 @@ def test_a_damaged_marker_is_refused(layout):
         open_store(layout.root)
 
 
-def test_a_store_without_permission_is_refused_with_what_to_check(layout, ordinary_user):
+def test_a_store_without_permission_is_refused_with_what_to_check(layout, tmp_path, ordinary_user):
     layout.root.chmod(0o555)
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o555)
     with ordinary_user():
         open_store(layout.root)
         with pytest.raises(StoreError, match="Permission denied; check its owner"):
             create_store(layout.root)
         with pytest.raises(StoreError, match="Permission denied; check its owner"):
-            create_store(layout.root / "inner")
+            create_store(shut / "inner")
         with pytest.raises(StoreError, match="cannot be written"), writing(layout):
             pass
 
@@ -132,7 +246,9 @@ def holder(layout):
 
 def test_two_processes_do_not_write_at_once_and_the_owner_is_named(layout, holder):
     with (
-        pytest.raises(StoreLockedError, match=f'"pid": {holder.pid}.*wait for it to end'),
+        pytest.raises(
+            StoreLockedError, match=rf"writing to .*\(a command, pid {holder.pid} on .*wait for it"
+        ),
         writing(layout),
     ):
         pass
@@ -189,3 +305,41 @@ def test_the_writer_sweeps_and_the_loser_does_not(layout, holder):
     holder.communicate("")
     with writing(layout):
         assert not (layout.root / ".tmp-of-the-holder").exists()
+
+
+MAKE = """
+import sys
+from storage.store import create_store
+from storage.store import writing
+from storage.errors import StoreLockedError
+for line in sys.stdin:
+    try:
+        with writing(create_store(line.strip())):
+            print("made", flush=True)
+    except StoreLockedError:
+        print("made", flush=True)
+    except Exception as error:
+        print(repr(error), flush=True)
+"""
+
+
+def test_two_processes_that_make_one_store_at_once_both_get_it(tmp_path):
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAKE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for _ in range(2)
+    ]
+    try:
+        for number in range(80):
+            for maker in makers:
+                maker.stdin.write(f"{tmp_path}/{number}\n")
+            assert [maker.stdout.readline() for maker in makers] == ["made\n", "made\n"]
+    finally:
+        for maker in makers:
+            maker.kill()
+            maker.communicate()

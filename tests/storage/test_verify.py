@@ -7,8 +7,9 @@ import pytest
 
 from storage.errors import StoreError
 from storage.published import require_snapshot
+from storage.snapshots import publish_snapshot
 from storage.store import open_store
-from storage.verify import Finding, verify_snapshot
+from storage.verify import Finding, check_sizes, verify_all, verify_snapshot
 
 KINDS = {
     "features/*/*/receipt.json",
@@ -152,3 +153,81 @@ def test_progress_counts_up_to_the_number_of_entries(published):
     verify_snapshot(published, snapshot, on_progress=lambda *numbers: seen.append(numbers))
     total = len(snapshot.files)
     assert seen == [(count, total) for count in range(1, total + 1)]
+
+
+# --- all snapshots -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_snapshots(published):
+    """The same content published twice."""
+    publish_snapshot(published, require_snapshot(published))
+    return published
+
+
+def test_all_snapshots_in_order_have_no_findings_and_shared_files_are_read_once(two_snapshots):
+    findings, n_files, n_bytes = verify_all(two_snapshots)
+    assert findings == []
+    assert (n_files, n_bytes) == verify_snapshot(two_snapshots, require_snapshot(two_snapshots))[1:]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_byte_changed_anywhere_is_found(two_snapshots, seed):
+    """Manifests, pointer and marker included; twenty bytes per seed, to any other value."""
+    rng = random.Random(seed)
+    paths = all_files(two_snapshots)
+    for path in rng.choices(paths, k=20):
+        whole = path.read_bytes()
+        at = rng.randrange(len(whole))
+        other = (whole[at] + rng.randrange(1, 256)) % 256
+        path.write_bytes(whole[:at] + bytes([other]) + whole[at + 1 :])
+        shown = two_snapshots.relative(path)
+        if path == two_snapshots.marker_path:
+            assert verify_marker(two_snapshots), (shown, at, other)
+        else:
+            found, _, _ = verify_all(two_snapshots)
+            assert any(finding.path == shown for finding in found), (shown, at, other)
+        path.write_bytes(whole)
+    assert verify_all(two_snapshots)[0] == []
+
+
+def verify_marker(layout):
+    """Whether opening the store, which comes first, or verifying it finds the marker changed."""
+    try:
+        return verify_all(open_store(layout.root))[0] == [
+            Finding(layout.relative(layout.marker_path), "changed")
+        ]
+    except StoreError:
+        return True
+
+
+def test_what_cannot_be_followed_is_a_finding_and_the_rest_is_checked(two_snapshots):
+    two_snapshots.current_path.write_bytes(b"7\n")
+    two_snapshots.snapshot_path(1).write_text("{}")
+    (index,) = two_snapshots.index_root.glob("*.faiss")
+    index.unlink()
+    findings, _, _ = verify_all(two_snapshots)
+    assert {finding.path for finding in findings} == {
+        "CURRENT",
+        "snapshots/000001.json",
+        two_snapshots.relative(index),
+    }
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def test_sizes_are_checked_without_reading_what_is_large(published):
+    snapshot = require_snapshot(published)
+    assert check_sizes(published, snapshot) == []
+    for path in all_files(published):
+        shown = published.relative(path)
+        if shown.startswith(("snapshots", "CURRENT", "musichash-store")):
+            continue
+        whole = path.read_bytes()
+        path.write_bytes(whole + b"x")
+        assert [found.path for found in check_sizes(published, snapshot)] == [shown]
+        path.unlink()
+        (found,) = check_sizes(published, snapshot)
+        assert (found.path, found.problem) == (shown, "missing")
+        path.write_bytes(whole)

@@ -1,5 +1,6 @@
 """Stores small enough to make by hand: synthetic sound, and models that were never trained."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -194,3 +195,68 @@ def publish_described(described_config, store, partitions_below):
         return Published(store, root, generation)
 
     return run
+
+
+@pytest.fixture
+def second_model(config):
+    """Store another model with random weights, of longer codes and other genres; select nothing."""
+    import torch
+
+    from musichash_core.inference import build_models
+    from storage.checkpoints import save_models
+    from storage.store import open_store
+
+    def put(store, *, seed=5, genres=("high", "middle"), summary=None):
+        torch.manual_seed(seed)
+        network = config.models.crnn_hash.model_copy(update={"n_bits": 64})
+        settings = config.models.model_copy(update={"crnn_hash": network})
+        models = build_models(settings, list(genres), n_channels=3, n_mels=32)
+        for parameter in [*models.genre_cnn.parameters(), *models.crnn_hash.parameters()]:
+            torch.nn.init.normal_(parameter, std=0.3)
+        return save_models(
+            open_store(store),
+            models,
+            feature_fingerprint=config.feature_fingerprint,
+            summary=summary or {},
+        )
+
+    return put
+
+
+class Generations(NamedTuple):
+    """A published store, and a second generation that one partition has no codes of."""
+
+    store: str
+    first: str
+    second: str
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Folder for what several tests begin with."""
+    return tmp_path_factory.mktemp("once") / "store"
+
+
+@pytest.fixture
+def two_generations(request, made_once, tmp_path, config):
+    """Give a copy of a store of eight tracks and a failed one, see `Generations`."""
+    from storage.generations import list_generations, selected_generation
+    from storage.store import open_store
+    from tasks.encode import encode_partition, partitions_to_encode
+
+    if not made_once.exists():
+        catalogue = request.getfixturevalue("catalogue")
+        for number in range(8):
+            catalogue.add(f"{'high' if number % 2 else 'low'}/{number}.wav", 200 * 1.4**number)
+        catalogue.add_text("low/no-audio.mp3")
+        published = request.getfixturevalue("publish_all")(catalogue.root)
+        second = request.getfixturevalue("second_model")(published.store)
+        fingerprint = config.feature_fingerprint
+        for name in partitions_to_encode(published.store, fingerprint, second)[0][1:]:
+            encode_partition(published.store, name, fingerprint, second)
+        shutil.copytree(published.store, made_once)
+    store = str(tmp_path / "two-generations")
+    shutil.copytree(made_once, store)
+    first = selected_generation(open_store(store))
+    (second,) = set(list_generations(open_store(store))) - {first}
+    return Generations(store, first, second)

@@ -84,7 +84,8 @@ def test_what_is_encoded_is_not_to_do_and_encoding_again_changes_nothing(store, 
     before = digest_tree(folder)
     encoded(store, partition, config, generation)
     assert digest_tree(folder) == before
-    assert partitions_to_encode(store, fingerprint, "g-other") == ([partition.partition_id], 0)
+    with pytest.raises(ArtefactMissingError, match="has no model g-other"):
+        partitions_to_encode(store, fingerprint, "g-other")
 
 
 def test_a_partition_of_failures_only_has_no_rows(
@@ -102,6 +103,8 @@ def test_a_model_of_other_features_is_refused(store, extracted, config):
     _, generation = extracted
     with pytest.raises(FingerprintMismatchError, match="use the configuration it was trained"):
         encode_partition(store, "any", "0" * 12, generation)
+    with pytest.raises(FingerprintMismatchError, match="use the configuration it was trained"):
+        partitions_to_encode(store, "0" * 12, generation)
 
 
 # --- the default encoder ---

@@ -3,6 +3,7 @@
 import itertools
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,20 @@ from hypothesis import strategies as st
 from musichash_core.config import PartitionConfig, PipelineConfig
 from musichash_core.records import SourceFile, WorkItem, partition_of
 from storage.catalogue import Catalogue
-from storage.errors import CatalogueError
+from storage.errors import ArtefactMissingError, CatalogueError
+from storage.published import read_table
+from storage.runs import finish_run, start_run
+from storage.store import open_store
 from tasks.extract import extract_partition, quarantine_track
-from tasks.plan import MIN_PARTITION_AUDIO_S, SMALL_RUN_PARTITIONS, make_plan, partition_work
-from tasks.scan import look
+from tasks.index import publish
+from tasks.plan import (
+    MIN_PARTITION_AUDIO_S,
+    SMALL_RUN_PARTITIONS,
+    make_plan,
+    partition_work,
+    scanned_at,
+)
+from tasks.scan import look, record
 
 OTHER_ROUNDING = 1e-6  # sums of seconds in another order
 
@@ -86,7 +97,7 @@ def scan(store, catalogue):
 
 
 def counts(plan):
-    keys = ("seen", "new", "retried", "reused", "kept_failed", "unreadable", "removed")
+    keys = ("seen", "new", "changed", "retried", "reused", "kept_failed", "unreadable", "removed")
     return {key: value for key, value in plan.counts.items() if key in keys and value}
 
 
@@ -179,6 +190,113 @@ def test_a_removed_track_is_counted_once_published(publish_all, catalogue, confi
     assert plan.generation == published.generation
 
 
+def test_changed_moved_and_removed_are_told_apart_once_published(publish_all, catalogue, config):
+    for hz in (220, 330, 440, 550, 660):
+        catalogue.add(f"low/{hz}.wav", hz)
+    published = publish_all(catalogue.root)
+    catalogue.add("low/220.wav", 880)
+    (catalogue.root / "low/330.wav").rename(catalogue.root / "elsewhere.wav")
+    (catalogue.root / "low/440.wav").unlink()
+    catalogue.add("low/new.wav", 990)
+    plan = make_plan(published.store, scan(published.store, catalogue), config)
+    assert counts(plan) == {"seen": 7, "new": 1, "changed": 1, "reused": 3, "removed": 2}
+    assert (plan.changes.n_moved, plan.changes.n_replaced) == (1, 1)
+    extracted = [item.file.path for part in plan.partitions for item in part.items]
+    assert sorted(extracted) == ["low/220.wav", "low/new.wav"]
+
+
+def test_a_file_that_gets_its_former_bytes_back_is_reused(
+    store, publish_all, catalogue, config, partitions_below
+):
+    path = catalogue.add("low/a.wav", 220)
+    former = path.read_bytes()
+    for partition in partitions_below(store, catalogue.root, config):
+        extract_partition(store, partition, config)
+    catalogue.add("low/a.wav", 550)
+    catalogue.add("low/b.wav", 330)
+    publish_all(catalogue.root)
+    path.write_bytes(former)
+    plan = make_plan(store, scan(store, catalogue), config)
+    assert counts(plan) == {"seen": 3, "reused": 2, "removed": 1}
+    assert plan.changes.n_replaced == 1
+
+
+def test_other_labels_extract_nothing_and_are_published(
+    publish_all, catalogue, config, tmp_path, partitions_below
+):
+    catalogue.add("low/a.wav", 220)
+    catalogue.add("low/b.wav", 330)
+    store = publish_all(catalogue.root).store
+    labels = tmp_path / "labels.csv"
+    labels.write_text("track path,label\nlow/a.wav,bass\nlow/b.wav,low\n")
+    found = look(store, [str(catalogue.root)], labels=str(labels))
+    plan = make_plan(store, found.catalogue, config)
+    assert counts(plan) == {"seen": 2, "reused": 2}
+    assert plan.partitions == ()
+    assert plan.changes.n_relabelled == 1
+
+    record(store, found.catalogue)
+    layout = open_store(store)
+    published = publish(store, config, start_run(layout), n_done=0, n_reused=plan.n_reused)
+    assert published.is_new
+    tracks = read_table(layout, published.snapshot, "tracks").to_pylist()
+    assert {row["path"]: row["label"] for row in tracks} == {
+        "low/a.wav": "bass",
+        "low/b.wav": "low",
+    }
+    assert make_plan(store, found.catalogue, config).changes.n_relabelled == 0
+
+
+# --- the prune guard ---
+
+
+def two_roots(catalogue):
+    """Three tracks below one folder and one below another."""
+    for hz in (220, 330, 440):
+        catalogue.add(f"one/{hz}.wav", hz)
+    catalogue.add("two/550.wav", 550)
+    return [str(catalogue.root / name) for name in ("one", "two")]
+
+
+@pytest.fixture
+def publish_roots(publish_all, config):
+    """Publish everything below some roots."""
+
+    def run(catalogue, roots):
+        store = publish_all(catalogue.root).store
+        record(store, look(store, roots).catalogue)
+        publish(store, config, start_run(open_store(store)), n_done=0, n_reused=4)
+        return store
+
+    return run
+
+
+def test_a_root_that_is_empty_or_left_out_stops_the_run(publish_roots, catalogue, config):
+    one, two = two_roots(catalogue)
+    store = publish_roots(catalogue, [one, two])
+    assert make_plan(store, look(store, [one, two]).catalogue, config).refusal is None
+    left_out = look(store, [one]).catalogue
+    with pytest.raises(CatalogueError, match=f"none of the 1 published tracks of .* {two} "):
+        make_plan(store, left_out, config)
+
+    (catalogue.root / "two/550.wav").unlink()  # an unmounted disk leaves an empty folder
+    unmounted = look(store, [one, two]).catalogue
+    with pytest.raises(CatalogueError, match=f"{two} .*--allow-shrink"):
+        make_plan(store, unmounted, config)
+    plan = make_plan(store, unmounted, config, allow_shrink=True)
+    assert counts(plan) == {"seen": 4, "reused": 3, "removed": 1}
+    assert two in plan.refusal
+
+
+def test_a_root_whose_tracks_moved_to_another_may_be_left_out(publish_roots, catalogue, config):
+    one, two = two_roots(catalogue)
+    store = publish_roots(catalogue, [one, two])
+    (catalogue.root / "two/550.wav").rename(catalogue.root / "one/moved.wav")
+    plan = make_plan(store, look(store, [one]).catalogue, config)
+    assert counts(plan) == {"seen": 4, "reused": 4}
+    assert plan.changes.n_moved == 1
+
+
 def test_a_catalogue_that_shrank_too_much_is_refused(publish_all, catalogue, config):
     paths = [catalogue.add(f"low/{hz}.wav", hz) for hz in (220, 330, 440)]
     published = publish_all(catalogue.root)
@@ -205,3 +323,60 @@ def test_estimates_are_of_audio_not_of_bytes(store, catalogue, config):
     plan = make_plan(store, scan(store, catalogue), config)
     assert plan.estimated_s == pytest.approx(4.0, rel=0.6)
     assert os.stat(catalogue.root / "low/a.wav").st_size > 300_000  # noqa: PTH116
+
+
+# --- what it will cost ---
+
+
+def test_the_work_of_each_stage_is_what_it_has_not_done_yet(
+    publish_all, catalogue, config, partitions_below
+):
+    for hz in (220, 330):
+        catalogue.add(f"low/{hz}.wav", hz, duration_s=2.0)
+    store = publish_all(catalogue.root).store
+    catalogue.add("low/new.wav", 440, duration_s=3.0)
+    numbers = make_plan(store, scan(store, catalogue), config).counts
+    assert (numbers["extract_tracks"], numbers["encode_tracks"]) == (1, 1)
+    assert numbers["describe_tracks"] == 0  # this encoder needs none
+    assert numbers["train_wall_s"] == 0
+    assert numbers["index_tracks"] == numbers["report_tracks"] == 3
+
+    for partition in partitions_below(store, catalogue.root, config):
+        extract_partition(store, partition, config)
+    found = scan(store, catalogue)
+    numbers = make_plan(store, found, config).counts
+    assert (numbers["extract_tracks"], numbers["encode_tracks"]) == (0, 1)  # a run was stopped here
+    numbers = make_plan(store, found, config, retrain=True).counts
+    assert (numbers["train_tracks"], numbers["encode_tracks"]) == (3, 3)
+    assert numbers["encode_audio_s"] == pytest.approx(7.0, abs=0.1)
+
+
+def test_audio_is_estimated_from_the_published_files_of_the_suffix(publish_all, catalogue, config):
+    for hz in (220, 330, 440, 550, 660):
+        catalogue.add(f"low/{hz}.wav", hz)
+    store = publish_all(catalogue.root).store
+    catalogue.add("low/new.wav", 770, duration_s=9.0)
+    plan = make_plan(store, scan(store, catalogue), config)
+    assert plan.estimated_s == pytest.approx(9.0, rel=0.01)
+
+
+def test_what_a_run_measured_is_what_the_next_plan_reckons_with(publish_all, catalogue, config):
+    catalogue.add("low/a.wav", 220)
+    store = publish_all(catalogue.root).store
+    layout = open_store(store)
+    stages = {"extract": {"n_done": 1, "audio_s": 100.0, "cpu_s": 5.0, "wall_s": 9.0}}
+    finish_run(layout, replace(start_run(layout), stages=stages), state="done")
+    catalogue.add("low/b.wav", 330, duration_s=4.0)
+    plan = make_plan(store, scan(store, catalogue), config)
+    assert plan.counts["extract_core_s"] == pytest.approx(plan.estimated_s / 20, abs=0.06)
+    assert plan.counts["extract_measured_runs"] == 1
+    assert "extract" not in plan.counts["guessed_stages"]
+    assert "encode" in plan.counts["guessed_stages"]
+
+
+def test_the_time_of_the_recorded_scan_is_told(store, catalogue, config):
+    with pytest.raises(ArtefactMissingError, match="musichash scan"):
+        scanned_at(store)
+    catalogue.add("low/a.wav", 220)
+    record(store, scan(store, catalogue))
+    assert abs((datetime.now(UTC) - scanned_at(store)).total_seconds()) < 600

@@ -1,15 +1,53 @@
 """What a store says of itself, and that the ledger keeps every run, also one that failed."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from storage.errors import StoreLockedError
-from storage.runs import read_runs
-from storage.store import open_store
+from storage.backfills import BackfillState, begin_backfill, end_backfill
+from storage.errors import LockLostError, StoreError, StoreLockedError
+from storage.runs import finish_run, read_runs, start_run
+from storage.store import open_store, working_beside
 from tasks.ledger import begin_run, closed, holding
-from tasks.status import RECENT_RUNS, list_failures, store_status, verify_store
+from tasks.status import (
+    RECENT_RUNS,
+    list_failures,
+    list_runs,
+    show_run,
+    store_status,
+    verify_store,
+)
+
+DIE_IN_A_RUN = """
+import os, signal, sys
+from dataclasses import replace
+from tasks.ledger import begin_run
+with begin_run(sys.argv[1], kind="nightly") as run:
+    numbers = {"n_done": 7, "audio_s": 60.0}
+    run.record = replace(run.record, audio_s=60.0, cpu_s=3.0, stages={"extract": numbers})
+    print("extracted", flush=True)
+    if sys.argv[2] == "wait":
+        sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def killed_run(store):
+    """A run that was killed after its extraction."""
+    done = subprocess.run(
+        [sys.executable, "-c", DIE_IN_A_RUN, store, "die"], capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (run,) = read_runs(open_store(store))
+    return run
 
 
 @pytest.fixture
@@ -27,6 +65,8 @@ def test_status_is_plain_json_with_counts_and_paths(published):
     assert status["snapshot"] == 1
     assert status["counts"]["codes"] == status["index"]["n_codes"] == 3
     assert status["failures_by_code"] == {"not-audio": 1}
+    assert status["failed_share"] == 1 / 4
+    assert status["writer"] is status["backfill_worker"] is None
     assert set(status["tables"]) == {"tracks", "predictions", "codes", "failures", "runs"}
     for paths in status["tables"].values():
         assert all(Path(path).read_bytes().startswith(b"PAR1") for path in paths)
@@ -89,3 +129,117 @@ def test_a_run_may_make_its_store_and_a_question_may_not(tmp_path):
     ):
         pytest.fail("it was made")
     assert not (tmp_path / "other").exists()
+
+
+# --- runs that were killed, and those under way --------------------------------------------------
+
+
+def test_a_killed_run_says_so_at_once_and_the_next_run_closes_it(store, killed_run):
+    assert killed_run.state == "running"  # nobody could write more
+    (shown,) = store_status(store)["runs"]
+    assert (shown["state"], shown["finished"]) == ("killed", None)
+    assert show_run(store, killed_run.run_id)["state"] == "killed"
+    with begin_run(store):
+        assert [run["state"] for run in list_runs(store)["runs"]] == ["running", "killed"]
+    first, second = read_runs(open_store(store))
+    assert (first.state, second.state) == ("killed", "done")
+    assert first.started <= first.finished <= datetime.now(UTC).isoformat()  # last sign of life
+    assert (first.audio_s, first.cpu_s) == (60.0, 3.0)
+
+
+def test_a_command_without_a_record_closes_killed_runs_too(store, killed_run):
+    with holding(store):
+        pass
+    assert [run.state for run in read_runs(open_store(store))] == ["killed"]
+
+
+def test_status_names_who_writes_with_its_run(store):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DIE_IN_A_RUN, store, "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout.readline() == b"extracted\n"
+        status = store_status(store)
+    finally:
+        process.kill()
+        process.communicate()
+    (run,) = status["runs"]
+    assert run["state"] == "running"
+    assert (status["writer"]["pid"], status["writer"]["what"]) == (process.pid, "nightly")
+    assert status["writer"]["run_id"] == run["run_id"]
+    assert store_status(store)["writer"] is None
+
+
+def test_status_names_the_backfill_at_work_and_those_that_are_not_finished(store):
+    layout = open_store(store)
+    jazz = BackfillState("collection-jazz", "collection", "jazz", (), "f" * 12, "2026-01-01")
+    begin_backfill(layout, jazz, [])
+    with working_beside(layout, what="backfill of jazz"):
+        status = store_status(store)
+    assert (status["backfill_worker"]["pid"], status["writer"]) == (os.getpid(), None)
+    assert status["backfill_worker"]["what"] == "backfill of jazz"
+    assert status["backfills"] == [
+        {
+            "name": "collection-jazz",
+            "kind": "collection",
+            "target": "jazz",
+            "begun": "2026-01-01",
+        }
+    ]
+    end_backfill(layout, jazz, ended="2026-01-02")
+    assert store_status(store)["backfills"] == []
+
+
+# --- totals --------------------------------------------------------------------------------------
+
+
+def put_run(layout, state, *, n_decoded=None, **numbers):
+    stages = {} if n_decoded is None else {"extract": {"n_done": n_decoded}}
+    return finish_run(layout, replace(start_run(layout), stages=stages, **numbers), state=state)
+
+
+def test_a_track_counts_once_however_often_it_is_seen_again(store):
+    layout = open_store(store)
+    put_run(layout, "done", seen=4, done=4, audio_s=400.0, cpu_s=40.0)  # of an earlier version
+    put_run(layout, "failed", n_decoded=3, audio_s=300.0, cpu_s=30.0)  # before it could publish
+    put_run(layout, "done", n_decoded=2, seen=9, done=2, reused=7, audio_s=200.0, cpu_s=20.0)
+    put_run(layout, "done", n_decoded=0, seen=9, reused=9, cpu_s=1.0)
+    found = list_runs(store, limit=2)
+    assert [run["seen"] for run in found["runs"]] == [9, 9]
+    assert found["n_runs"] == 4
+    totals = found["totals"]
+    assert totals["by_state"] == {"done": 3, "failed": 1}
+    assert (totals["done"], totals["audio_s"], totals["cpu_s"]) == (9, 900.0, 91.0)
+    assert store_status(store)["totals"] == totals
+    assert [run["run_id"] for run in list_runs(store)["runs"]] == sorted(
+        (run.run_id for run in read_runs(layout)), reverse=True
+    )
+
+
+# --- a run that cannot go on ---------------------------------------------------------------------
+
+
+def test_a_full_disk_in_the_middle_of_a_run_is_a_sentence(store):
+    with (
+        pytest.raises(
+            StoreError, match=r"any more: No space left on device \(/x/y\); what was pub"
+        ),
+        begin_run(store),
+    ):
+        raise OSError(28, os.strerror(28), "/x/y")
+    (run,) = read_runs(open_store(store))
+    assert run.state == "failed"
+
+
+def test_other_errors_of_the_system_stay_what_they_are(store):
+    with pytest.raises(ConnectionRefusedError), begin_run(store):
+        raise ConnectionRefusedError(111, os.strerror(111))
+
+
+def test_a_run_that_lost_the_store_does_not_end_well(store):
+    with pytest.raises(LockLostError, match="was removed"), begin_run(store):
+        open_store(store).lock_path.unlink()
+    (record,) = read_runs(open_store(store))
+    assert record.state == "failed"

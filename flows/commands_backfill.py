@@ -1,0 +1,256 @@
+"""Subcommands for work beside the nightly runs: ``backfill`` and ``collections``.
+
+Public: `add_to`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.options import (
+    ConfigOption,
+    JsonOption,
+    LabelsOption,
+    ManifestOption,
+    SchedulerOption,
+    StoreOption,
+    WorkerMemoryOption,
+    WorkersOption,
+    console_for,
+    write_json,
+)
+from flows.progress import RichReporter, reporting
+
+if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
+    from musichash_core.config import PipelineConfig
+    from tasks.backfill_orders import Order, Request
+
+EXIT_WITH_FAILURES = 3
+
+collections_app = typer.Typer(
+    help="The collections that every run of a store scans besides the roots it is given.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommands."""
+    app.command()(backfill)
+    app.add_typer(collections_app, name="collections")
+
+
+def backfill(
+    store: StoreOption,
+    collection: Annotated[
+        str | None, typer.Option("--collection", help="Name of a new collection to add.")
+    ] = None,
+    catalogue: Annotated[
+        str | None, typer.Option("--catalogue", help="Folder of the collection's music files.")
+    ] = None,
+    labels: LabelsOption = None,
+    manifest: ManifestOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="Generation to encode every published track with (or how it begins)."
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features", help="TOML file: extract every published track with its features."
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    workers: WorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    scheduler: SchedulerOption = None,
+    limit_hours: Annotated[
+        float | None,
+        typer.Option("--limit-hours", min=0.0, help="Begin nothing more after so many hours."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Say how far backfills are, and do nothing.")
+    ] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give an unfinished backfill up.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill a store with a new collection, model or feature configuration, beside the nightly runs.
+
+    Runs come first: while one writes to the store, no partition begins. Stopped at any time, the
+    same command goes on where it stopped. A collection is published when it is complete, and every
+    run scans it from then on; for models and features nothing is published.
+
+    [bold]Examples:[/bold]
+    musichash backfill --collection radio --catalogue /mnt/radio --store ~/music.store
+    musichash backfill --model g-0123456789ab --store ~/music.store --limit-hours 8
+    musichash backfill --features new.toml --store ~/music.store --dry-run
+    musichash backfill --status --store ~/music.store
+    """
+    from musichash_core.config import load_config
+    from tasks.backfill_orders import BackfillError, Request, order_of
+
+    if sum((dry_run, status, abandon)) > 1:
+        raise BackfillError("--dry-run, --status and --abandon exclude one another; give one")
+    if features is not None and config is not None:
+        raise BackfillError("--features names the configuration already; leave out --config")
+    request = Request(
+        collection, catalogue, labels, manifest, model, load_config(features) if features else None
+    )
+    if status:
+        _show_status(store, request, as_json=as_json)
+        return
+    order = order_of(store, request)
+    settings = request.features or load_config(config)
+    if dry_run:
+        _show_plan(store, order, settings, workers, as_json=as_json)
+        return
+    if abandon:
+        from tasks.backfill import abandon as give_up
+
+        give_up(store, order)
+        typer.echo(
+            f"the backfill {order.name} is given up; what it filled goes with 'musichash gc'"
+        )
+        return
+    from flows.backfill import backfill as backfill_flow
+    from flows.cluster import ClusterSettings
+
+    with reporting(RichReporter(console_for(as_json=as_json))):
+        account = backfill_flow(
+            store=str(Path(store).absolute()),
+            collection=collection,
+            catalogue=None if order.collection is None else order.collection.root,
+            labels=None if order.collection is None else order.collection.labels,
+            manifest=None if order.collection is None else order.collection.manifest,
+            model=None if model is None else order.target,
+            features=request.features,
+            config=settings,
+            cluster=ClusterSettings(
+                n_workers=workers,
+                worker_memory_bytes=None if worker_memory is None else worker_memory * 1_000_000,
+                scheduler=scheduler,
+            ),
+            limit_hours=limit_hours,
+        )
+    _conclude(order, account, as_json=as_json)
+
+
+def _conclude(order: "Order", account: dict[str, Any], *, as_json: bool) -> None:
+    """Print what a backfill came to, with the next step, and choose the exit code."""
+    n_failed = account["backfill"]["failed"]
+    if as_json:
+        write_json(account)
+    elif account["state"] == "stopped":
+        typer.echo("stopped at the time limit; the same command goes on from there")
+    elif order.collection is not None:
+        typer.echo(
+            f"published as snapshot {account['snapshot']}; the collection {order.target!r} is "
+            "registered, and every run scans it"
+        )
+    elif order.kind == "model":
+        typer.echo(
+            f"every published track has codes of {order.target}: see 'musichash models compare', "
+            "then publish it with 'musichash models promote'"
+        )
+    else:
+        typer.echo(
+            f"every published track has features {order.target}: train on them with "
+            "'musichash train' and the same configuration, then fill the new model with "
+            "'musichash backfill --model GENERATION'"
+        )
+    if n_failed and not as_json:
+        typer.echo(f"{n_failed} track(s) failed")
+    raise typer.Exit(EXIT_WITH_FAILURES if n_failed else 0)
+
+
+def _show_status(store: str, request: "Request", *, as_json: bool) -> None:
+    from tasks.backfill_orders import backfill_name
+    from tasks.backfill_progress import list_progress
+
+    found = list_progress(store, backfill_name(store, request))
+    if as_json:
+        write_json({"backfills": [progress.numbers for progress in found]})
+        return
+    for progress in found:
+        typer.echo(progress.sentence)
+    if not found:
+        typer.echo("no such backfill was begun in this store")
+
+
+def _show_plan(
+    store: str, order: "Order", settings: "PipelineConfig", workers: int | None, *, as_json: bool
+) -> None:
+    from flows.stages import scan_collection_stage
+    from tasks.backfill import begin, resume
+    from tasks.backfill_progress import progress_of
+
+    reporter = RichReporter(console_for(as_json=as_json))
+    state, rows = resume(store, order, settings), None
+    if state is None:
+        catalogue = None
+        if order.collection is not None:
+            catalogue = scan_collection_stage(
+                store,
+                order.collection,
+                reporter,
+                backfill=order.name,
+                max_file_mb=settings.decode.max_file_mb,
+            ).catalogue
+        state, rows = begin(store, order, settings, catalogue, write=False)
+    progress = progress_of(store, state, rows, n_workers=workers)
+    if as_json:
+        write_json(progress.numbers)
+    else:
+        reporter.finish("plan", progress.sentence)
+        typer.echo("dry run: nothing was written")
+
+
+@collections_app.command("list")
+def list_(store: StoreOption, as_json: JsonOption = False) -> None:
+    """List the registered collections with their folders.
+
+    [bold]Example:[/bold] musichash collections list --store ~/music.store
+    """
+    from tasks.registered_collections import list_collections
+
+    found = list_collections(store)
+    if as_json:
+        write_json({"collections": found})
+        return
+    for one in found:
+        extras = [f"{name} {one[name]}" for name in ("labels", "manifest") if one[name]]
+        typer.echo("  ".join([one["name"], one["root"], *extras]))
+    if not found:
+        typer.echo("no collection is registered; 'musichash backfill --collection' adds one")
+
+
+@collections_app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    store: StoreOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Deregister a collection: its tracks leave with the next run, unless that is given its folder.
+
+    The run stops where too many tracks would go; --allow-shrink accepts that.
+
+    [bold]Example:[/bold] musichash collections remove radio --store ~/music.store
+    """
+    from tasks.registered_collections import deregister
+
+    removed = deregister(store, name)
+    if as_json:
+        write_json({"removed": removed})
+    else:
+        typer.echo(
+            f"the collection {name!r} ({removed['root']}) is deregistered; its tracks leave with "
+            "the next run"
+        )

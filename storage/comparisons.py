@@ -1,0 +1,62 @@
+"""Comparisons of two model generations, one JSON file per pair; the last one made is kept.
+
+Public: `write_comparison`, `read_comparison`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from storage.atomic import read_json, write_json
+from storage.errors import ArtefactMissingError, FormatVersionError, StoreError
+from storage.layout import StoreLayout
+
+COMPARISON_FORMAT = 1
+
+
+def write_comparison(layout: StoreLayout, comparison: dict[str, Any]) -> Path:
+    """Store how far two generations agree, durably; give the place of the file.
+
+    Parameters
+    ----------
+    comparison : dict
+        JSON with ``first`` and ``second``, the names of the generations.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
+    """
+    path = layout.comparison_path(comparison["first"], comparison["second"])
+    content = comparison | {"format": COMPARISON_FORMAT}
+    try:
+        try:
+            write_json(path, content)
+        except FileNotFoundError:  # a run that began meanwhile swept the temporary file away
+            write_json(path, content)
+    except OSError as error:
+        raise StoreError(
+            f"the comparison {path} cannot be written: {error.strerror}; check owner, permissions "
+            "and free space of the store"
+        ) from error
+    return path
+
+
+def read_comparison(layout: StoreLayout, first: str, second: str) -> dict[str, Any] | None:
+    """Read what was stored of a pair, in this order; None when they were never compared.
+
+    Raises
+    ------
+    FormatVersionError
+        If another version of musichash wrote it.
+    """
+    path = layout.comparison_path(first, second)
+    try:
+        comparison = read_json(path)
+    except ArtefactMissingError:
+        return None
+    if comparison.pop("format", None) != COMPARISON_FORMAT:
+        raise FormatVersionError(
+            f"{path} is of another format than {COMPARISON_FORMAT}; compare again: "
+            f"'musichash models compare {first} {second}'"
+        )
+    return comparison
