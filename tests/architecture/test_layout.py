@@ -86,7 +86,14 @@ def test_test_modules_stand_where_their_subject_does():
         "tasks": "tasks",
         "flows": "flows",
     }
-    known = set(folders) | {"architecture", "integration", "benchmarks", "reference", "data"}
+    known = (
+        set(folders)
+        | {"architecture", "integration", "benchmarks", "data"}
+        | {
+            "faults",
+            "stateful",
+        }
+    )
     for path in TESTS:
         below = path.relative_to(ROOT / "tests").parts
         assert len(below) == 1 or below[0] in known, name_of(path)
@@ -126,10 +133,11 @@ def mentions():
     documents = [ROOT / name for name in known_to_git() if name.endswith((".md", "Makefile"))]
     for path in [*SOURCES, *documents]:
         text = path.read_text(encoding="utf-8")
-        quoted = re.findall(r"['`](musichash [^'`]+)['`]", text)
+        in_one_line = re.sub(r'"\n\s*f?"', "", text)  # literals that stand below one another
+        quoted = re.findall(r"['`](musichash [^'`]+)['`]", in_one_line)
         shown = re.findall(r"(?m)^\s*(?:\S*/)?(musichash [a-z].*)$", text)
         for line in quoted + (shown if path in documents else []):
-            yield name_of(path), line
+            yield name_of(path), re.sub(r"\s+", " ", line)
 
 
 @pytest.mark.parametrize(("place", "line"), sorted(set(mentions())))

@@ -1,13 +1,26 @@
-"""What the pipeline adds to extraction, and what a second worker brings.
+"""What a night's bookkeeping costs, and what the pipeline adds to extraction.
 
-    python tests/benchmarks/pipeline_overhead.py MUSIC_FOLDER [MAX_TRACKS]
+    python tests/benchmarks/pipeline_overhead.py --music DIR --tracks 28 70 200 [--rounds 2]
+    python tests/benchmarks/pipeline_overhead.py --music DIR --tracks 200 --extraction
 
-Extracts the same files three times: in a plain loop, through Dask and Zarr with one worker, and
-with two. Start-up of the workers is left out. CPU time counts this process (with the scheduler in
-it), the workers and their decoder processes. Prints one JSON object.
+Without `--extraction`: runs ``musichash run`` on the first N tracks in a new store, and again when
+nothing has changed. CPU time is that of every process that the command started, Prefect's server
+and the decoders too, as the kernel counts it; bookkeeping is all of it but what the stages extract,
+describe and encode count for themselves. By role it is sampled, so a process' last half second is
+missing there.
+
+With `--extraction`: extracts the same files three times: in a plain loop, through Dask and Zarr
+with one worker, and with two. Start-up of the workers is left out. CPU time counts this process
+(with the scheduler in it), the workers and their decoder processes. Prints one JSON object.
 """
 
+import argparse
+import ctypes
 import json
+import os
+import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,8 +45,123 @@ from tasks.plan import make_plan
 ROUNDS = 3
 """Plain and pipeline take turns, so that both meet the same other load."""
 
+COMPUTING_STAGES = ("extract", "describe", "encode")
+PR_SET_CHILD_SUBREAPER = 36
+SAMPLE_S = 0.5
 
-def main(folder: str, max_tracks: int = 200) -> dict[str, object]:
+# --- a whole night -------------------------------------------------------------------------------
+
+
+def nights(music: str, n_tracks: int, n_workers: int) -> dict[str, object]:
+    """Run a night on the first tracks of a folder in a new store, and one with nothing to do."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        catalogue, store = Path(folder, "music"), Path(folder, "store")
+        link_tracks(music, n_tracks, catalogue)
+        command = [sys.executable, "-c", "from flows.cli import main; main()"]
+        command += ["run", "--catalogue", str(catalogue), "--store", str(store)]
+        command += ["--labels", "none", "--workers", str(n_workers), "--json"]
+        return {
+            "tracks": n_tracks,
+            "first_night": night(command),
+            "night_of_no_change": night(command),
+        }
+
+
+def link_tracks(music: str, n_tracks: int, folder: Path) -> None:
+    """Put the first tracks of a folder into another, as hard links where that is possible."""
+    folder.mkdir()
+    files = list(islice(scan_catalogue(check_roots([music])).files, n_tracks))
+    assert len(files) == n_tracks, f"{music} has only {len(files)} tracks"
+    for number, file in enumerate(files):
+        source, target = (
+            Path(file.root, file.path),
+            folder / f"{number:05d}{Path(file.path).suffix}",
+        )
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+def night(command: list[str]) -> dict[str, object]:
+    """Run a command and give the CPU seconds of all processes that came of it."""
+    before, started = children_cpu_s(), time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    by_role: dict[int, tuple[str, float]] = {}
+    while True:
+        sample_tree(process.pid, by_role)
+        try:
+            printed, _ = process.communicate(timeout=SAMPLE_S)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    wall_s = time.perf_counter() - started
+    wait_for_orphans()
+    stages = {one["stage"]: one for one in json.loads(printed)["stages"]}
+    total_s = children_cpu_s() - before
+    computing_s = sum(stages[name]["cpu_s"] for name in COMPUTING_STAGES if name in stages)
+    roles: dict[str, float] = {}
+    for role, cpu_s in by_role.values():
+        roles[role] = roles.get(role, 0.0) + cpu_s
+    return {
+        "done": stages["extract"]["n_done"],
+        "wall_s": round(wall_s, 1),
+        "cpu_s": round(total_s, 2),
+        "computing_cpu_s": round(computing_s, 2),
+        "bookkeeping_cpu_s": round(total_s - computing_s, 2),
+        "bookkeeping_share": round(1 - computing_s / total_s, 4),
+        "cpu_s_by_role": {role: round(cpu_s, 2) for role, cpu_s in sorted(roles.items())},
+        "stage_cpu_s": {name: round(stages[name]["cpu_s"], 2) for name in stages},
+    }
+
+
+def children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def sample_tree(pid: int, by_role: dict[int, tuple[str, float]]) -> None:
+    """Note the CPU time of each process that lives now."""
+    try:
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in processes:
+        try:
+            times, command = process.cpu_times(), " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        role = "command" if process.pid == pid else role_of(command)
+        by_role[process.pid] = role, times.user + times.system
+
+
+def role_of(command: str) -> str:
+    if "uvicorn" in command or "prefect" in command:
+        return "server"
+    if "decode" in command:
+        return "decoders"
+    if "multiprocessing" in command:
+        return "workers"
+    return "others"
+
+
+def wait_for_orphans() -> None:
+    """Wait for what the command left behind, so that it counts: its server, the server's watcher.
+
+    This process is told to inherit them, see `main`.
+    """
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+# --- extraction alone ----------------------------------------------------------------------------
+
+
+def extraction(folder: str, max_tracks: int = 200) -> dict[str, object]:
+    """Extract in a plain loop and through the pipeline, in turns."""
     config = PipelineConfig(front_end="numba")
     files = list(islice(scan_catalogue(check_roots([folder])).files, max_tracks))
     catalogue = Catalogue(tuple(CatalogueRow(file) for file in files), ())
@@ -108,5 +236,25 @@ def through_pipeline(catalogue, config, n_workers):
     }
 
 
+def main(arguments: list[str]) -> dict[str, object]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--music", required=True, help="folder of music, long enough")
+    parser.add_argument("--tracks", type=int, nargs="+", default=[200], help="lengths of catalogue")
+    parser.add_argument("--rounds", type=int, default=1, help="nights in new stores per length")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--extraction", action="store_true", help="extraction alone")
+    given = parser.parse_args(arguments)
+    if given.extraction:
+        return {"extraction": [extraction(given.music, n) for n in given.tracks]}
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return {
+        "nights": [
+            nights(given.music, n_tracks, given.workers)
+            for _ in range(given.rounds)
+            for n_tracks in given.tracks
+        ]
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], *map(int, sys.argv[2:3])), indent=2))
+    print(json.dumps(main(sys.argv[1:]), indent=2))

@@ -247,7 +247,7 @@ def test_a_folder_with_other_files_is_no_place_for_a_store(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     spoken = musichash("run", "--catalogue", tones, "--store", tmp_path / "mine")
-    assert spoken.code == 1
+    assert spoken.code == 2
     assert "is not empty (it holds 'thesis.tex'); name an empty or new folder" in spoken.err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 

@@ -274,7 +274,7 @@ def test_a_manifest_of_another_version_is_refused(layout):
     publish_snapshot(layout, snapshot_of())
     content = json.loads(layout.snapshot_path(1).read_text()) | {"format": 2}
     write_json(layout.snapshot_path(1), content)
-    with pytest.raises(FormatVersionError, match="has format 2, this version reads 1"):
+    with pytest.raises(FormatVersionError, match="has format 2, this version reads format 1"):
         current_snapshot(layout)
 
 

@@ -85,5 +85,5 @@ def test_another_format_is_refused_with_both_numbers(layout):
     header["__metadata__"]["format"] = "7"
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + length :])
-    with pytest.raises(FormatVersionError, match="format 7, this version reads 1"):
+    with pytest.raises(FormatVersionError, match="format 7, this version reads format 1"):
         read_training_state(layout)

@@ -1,3 +1,5 @@
+"""A collection of garbage on a replica: what it keeps, what it excludes, what interrupts it."""
+
 import time
 
 import pytest

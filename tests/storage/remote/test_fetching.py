@@ -1,3 +1,5 @@
+"""A fetched replica: readable, resumable, and never somebody's working store."""
+
 import pytest
 
 from storage.errors import DamagedArtefactError

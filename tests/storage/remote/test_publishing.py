@@ -1,3 +1,5 @@
+"""Publishing to a replica over real HTTP: all or nothing, once, and one of two."""
+
 import hashlib
 import json
 import random

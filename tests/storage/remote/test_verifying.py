@@ -1,3 +1,5 @@
+"""Every byte of a replica, and the pointer and manifests that lead to it."""
+
 import json
 
 import pytest
