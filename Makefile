@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := flows tasks storage musichash_core tests
 
-.PHONY: help demo test test-slow check format format-check lint types imports bench fuzz clean
+.PHONY: help demo test test-slow check format format-check lint types imports bench fuzz faults clean
 
 help:
 	@echo "make demo    run the pipeline on the sample catalogue of real music"
@@ -26,10 +26,10 @@ demo: $(READY)
 	$(BIN)/musichash demo --store demo/store; status=$$?; test $$status -eq 0 -o $$status -eq 3
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(READY)
-	$(BIN)/pytest -m "slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not gpu"
 
 check: format-check lint types imports test
 
@@ -54,6 +54,9 @@ bench: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python tests/benchmarks/fuzz_decoder.py --mutants 10000
+
+faults: $(READY)
+	$(BIN)/python tests/faults/publishing_run.py --every --work $$(mktemp -d)/faults
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

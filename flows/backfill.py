@@ -6,12 +6,15 @@
 
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, runtime, tags
 from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
 from prefect.states import Completed
 
 from flows.artifacts import publish_run_artifacts
+from flows.backfill_tables import describe_left
 from flows.beside_runs import BesideRuns, writing_when_free
 from flows.cluster import ClusterSettings, Workers
 from flows.night import Night
@@ -37,8 +40,9 @@ from tasks.backfill import (
 )
 from tasks.backfill_orders import BackfillError, Order, Request, order_of
 from tasks.backfill_plan import unfinished_partitions, work_left
-from tasks.backfill_progress import Progress, SessionLog, progress_of, with_sessions
+from tasks.backfill_progress import Progress, progress_of
 from tasks.backfill_publish import end, registered, with_collection
+from tasks.backfill_sessions import SessionLog, with_sessions
 from tasks.ledger import OpenRun
 from tasks.resources import check_decoder
 
@@ -104,7 +108,9 @@ def backfill(  # noqa: PLR0913 - the parameters of a flow
     if where.scheduler is None and order.kind != "model":
         check_decoder(settings.decode)
     pace = BesideRuns(store, reporter, limit_hours)
-    with tags("backfill", order.name):
+    names = ("backfill", order.name)
+    _tag_run(names)
+    with tags(*names):
         progress = _fill(store, order, settings, where, pace, reporter)
         account: dict[str, Any] = {"state": "stopped", "snapshot": None}
         if progress.is_complete:
@@ -116,6 +122,14 @@ def backfill(  # noqa: PLR0913 - the parameters of a flow
     message = f"{account['state']}; {progress.sentence}"
     # Prefect shows the message of the state and gives its data to the caller.
     return cast("dict[str, Any]", Completed(message=message, data=account))
+
+
+def _tag_run(names: tuple[str, ...]) -> None:
+    """Tag the flow run itself: what it fills is known only once it runs."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(
+            UUID(runtime.flow_run.id), tags=sorted({*runtime.flow_run.tags, *names})
+        )
 
 
 def _fill(
@@ -140,7 +154,8 @@ def _fill(
                     max_file_mb=settings.decode.max_file_mb,
                 ).catalogue
             state, _ = begin(store, order, settings, catalogue, write=True)
-        reporter.say(progress_of(store, state).sentence)
+        so_far = progress_of(store, state)
+        reporter.say(f"{so_far.sentence}; left: {describe_left(so_far)}")
         log = SessionLog(store, state)
         pace.on_waited = log.waited
         night = Night(

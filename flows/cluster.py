@@ -4,6 +4,7 @@ Workers start when the first work is handed out, so that a run without work star
 Public: `ClusterSettings`, `Workers`, `Pace`, `estimate_worker_bytes`.
 """
 
+import gc
 import os
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_c
 from distributed.scheduler import KilledWorker
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.environment import COLLECT_SELDOM
 from musichash_core.errors import MusicHashError
 from tasks.resources import code_fingerprint, warm_worker
 
@@ -180,6 +182,8 @@ class Workers:
             else:
                 self._cluster = _patiently(self._start)
                 self._client = Client(self._cluster)
+                # Until `warm_worker` has imported everything.
+                self._client.run(gc.set_threshold, *COLLECT_SELDOM)
             self._check_code(self._client)
             if self._is_background and self._cluster is not None:
                 self._client.register_plugin(_Nice())

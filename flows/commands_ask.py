@@ -18,6 +18,7 @@ from musichash_core.plain_text import escape_controls
 
 EXIT_FAILED = 1
 SHOWN_FAILURES = 50
+SHOWN_SNAPSHOTS = 10
 STANDARD_OUTPUT = "-"
 
 SCAN_STAGE = "scan"
@@ -99,17 +100,24 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
         return
     console = console_for(as_json=False)
     if found["snapshot"] is None:
-        console.print(Text(escape_controls(f"{found['store']}: nothing published yet")))
+        unknown = "the current snapshot cannot be read" if found["problem"] else None
+        console.print(
+            Text(escape_controls(f"{found['store']}: {unknown or 'nothing published yet'}"))
+        )
     else:
         counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
+        share = found["failed_share"]
+        failed = "" if share is None else f"; {share:.1%} of the tracks failed"
         console.print(
             Text(
                 f"{found['store']}: snapshot {found['snapshot']}, model {found['generation']}; "
-                f"{counts}; {found['failed_share']:.1%} of the tracks failed"
+                f"{counts}{failed}"
             )
         )
         for name, paths in found["tables"].items():
             console.print(Text(f"  {name:<12} {' '.join(paths)}"))
+    for line in (found["problem"] or "").splitlines():
+        console.print(Text(escape_controls(f"  problem: {line}"), style="red"))
     for line in _work_under_way(found):
         console.print(Text(escape_controls(line)))
     console.print(runs_table(found["runs"][::-1], "last runs (times in UTC)"))
@@ -197,14 +205,24 @@ def export(
     print_table(store, table, form=form, is_raw=is_raw)
 
 
-def verify(store: StoreOption, as_json: JsonOption = False) -> None:
+def verify(
+    store: StoreOption,
+    is_all: Annotated[
+        bool, typer.Option("--all", help="Check every snapshot that the store keeps.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Re-read every byte of the published snapshot and compare it with its manifest.
 
-    Ends with exit code 1 when anything is missing, changed or left over.
+    Ends with exit code 1 when anything is missing, changed or left over. In a folder that was
+    fetched from a replica without the partitions, these are left out, and their number is told.
 
-    [bold]Example:[/bold] musichash verify --store ~/music.store
+    [bold]Examples:[/bold]
+    musichash verify --store ~/music.store
+    musichash verify --store ~/music.store --all
     """
     from flows.progress import RichReporter
+    from tasks.snapshots import verify_everything
     from tasks.status import verify_store
 
     reporter = RichReporter(console_for(as_json=as_json))
@@ -217,13 +235,19 @@ def verify(store: StoreOption, as_json: JsonOption = False) -> None:
             has_begun = True
         reporter.advance("verify", 1)
 
-    found = verify_store(store, on_progress=on_progress)
+    if is_all:
+        found = verify_everything(store, on_progress=on_progress)
+        what = _named_snapshots(found["snapshots"])
+    else:
+        found = verify_store(store, on_progress=on_progress)
+        what = f"snapshot {found['snapshot']}"
     problems = found["findings"]
+    n_absent = len(found["not_fetched"])
     reporter.finish(
         "verify",
-        f"snapshot {found['snapshot']}: {found['files']} files, "
-        f"{found['bytes'] / 1e6:.1f} MB read; "
-        + (f"{len(problems)} problem(s)" if problems else "all as published"),
+        f"{what}: {found['files']} files, {found['bytes'] / 1e6:.1f} MB read; "
+        + (f"{len(problems)} problem(s)" if problems else "all as published")
+        + (f"; {n_absent} partition folder(s) were not fetched" if n_absent else ""),
     )
     if as_json:
         write_json(found)
@@ -231,6 +255,14 @@ def verify(store: StoreOption, as_json: JsonOption = False) -> None:
         for finding in problems:
             typer.echo(escape_controls(f"  {finding['path']}: {finding['problem']}"))
     raise typer.Exit(EXIT_FAILED if problems else 0)
+
+
+def _named_snapshots(numbers: list[int]) -> str:
+    if not numbers:
+        return "no snapshots"
+    shown = ", ".join(map(str, numbers[-SHOWN_SNAPSHOTS:]))
+    dots = "... " if len(numbers) > SHOWN_SNAPSHOTS else ""
+    return f"{len(numbers)} snapshot{'s' if len(numbers) > 1 else ''} ({dots}{shown})"
 
 
 def report(

@@ -140,38 +140,49 @@ def backfill(
             ),
             limit_hours=limit_hours,
         )
-    _conclude(order, account, as_json=as_json)
+    _conclude(store, order, account, as_json=as_json)
 
 
-def _conclude(order: "Order", account: dict[str, Any], *, as_json: bool) -> None:
+def _conclude(store: str, order: "Order", account: dict[str, Any], *, as_json: bool) -> None:
     """Print what a backfill came to, with the next step, and choose the exit code."""
     n_failed = account["backfill"]["failed"]
     if as_json:
         write_json(account)
-    elif account["state"] == "stopped":
-        typer.echo("stopped at the time limit; the same command goes on from there")
-    elif order.collection is not None:
-        typer.echo(
-            f"published as snapshot {account['snapshot']}; the collection {order.target!r} is "
-            "registered, and every run scans it"
-        )
-    elif order.kind == "model":
-        typer.echo(
-            f"every published track has codes of {order.target}: see 'musichash models compare', "
-            "then publish it with 'musichash models promote'"
-        )
     else:
-        typer.echo(
-            f"every published track has features {order.target}: train on them with "
-            "'musichash train' and the same configuration, then fill the new model with "
-            "'musichash backfill --model GENERATION'"
-        )
-    if n_failed and not as_json:
-        typer.echo(f"{n_failed} track(s) failed")
+        if account["state"] == "stopped":
+            typer.echo("stopped at the time limit; the same command goes on from there")
+        else:
+            typer.echo(_next_step(store, order, account))
+        if n_failed:
+            typer.echo(f"{n_failed} track(s) failed")
     raise typer.Exit(EXIT_WITH_FAILURES if n_failed else 0)
 
 
+def _next_step(store: str, order: "Order", account: dict[str, Any]) -> str:
+    """Say what a complete backfill is good for."""
+    if order.collection is not None:
+        return (
+            f"published as snapshot {account['snapshot']}; the collection {order.target!r} is "
+            "registered, and every run scans it"
+        )
+    if order.kind == "model":
+        from tasks.generations import generation_in_force
+
+        return (
+            f"every published track has codes of {order.target}; see what would change with "
+            f"'musichash models compare {generation_in_force(store)} {order.target}', and publish "
+            f"it with 'musichash models promote {order.target}'"
+        )
+    return (
+        f"every published track has features {order.target}; with the same file as --config, "
+        "'musichash train' makes a model that reads them, 'musichash backfill --model' fills it "
+        "and 'musichash models promote' publishes it; from then on the nightly runs need that "
+        "--config too"
+    )
+
+
 def _show_status(store: str, request: "Request", *, as_json: bool) -> None:
+    from flows.backfill_tables import show_backfill
     from tasks.backfill_orders import backfill_name
     from tasks.backfill_progress import list_progress
 
@@ -180,7 +191,7 @@ def _show_status(store: str, request: "Request", *, as_json: bool) -> None:
         write_json({"backfills": [progress.numbers for progress in found]})
         return
     for progress in found:
-        typer.echo(progress.sentence)
+        show_backfill(progress)
     if not found:
         typer.echo("no such backfill was begun in this store")
 
@@ -188,12 +199,13 @@ def _show_status(store: str, request: "Request", *, as_json: bool) -> None:
 def _show_plan(
     store: str, order: "Order", settings: "PipelineConfig", workers: int | None, *, as_json: bool
 ) -> None:
+    from flows.backfill_tables import show_backfill
     from flows.stages import scan_collection_stage
     from tasks.backfill import begin, resume
     from tasks.backfill_progress import progress_of
 
     reporter = RichReporter(console_for(as_json=as_json))
-    state, rows = resume(store, order, settings), None
+    state, plan = resume(store, order, settings), None
     if state is None:
         catalogue = None
         if order.collection is not None:
@@ -204,12 +216,12 @@ def _show_plan(
                 backfill=order.name,
                 max_file_mb=settings.decode.max_file_mb,
             ).catalogue
-        state, rows = begin(store, order, settings, catalogue, write=False)
-    progress = progress_of(store, state, rows, n_workers=workers)
+        state, plan = begin(store, order, settings, catalogue, write=False)
+    progress = progress_of(store, state, plan, n_workers=workers)
     if as_json:
         write_json(progress.numbers)
     else:
-        reporter.finish("plan", progress.sentence)
+        show_backfill(progress)
         typer.echo("dry run: nothing was written")
 
 
@@ -219,17 +231,14 @@ def list_(store: StoreOption, as_json: JsonOption = False) -> None:
 
     [bold]Example:[/bold] musichash collections list --store ~/music.store
     """
+    from flows.backfill_tables import show_collections
     from tasks.registered_collections import list_collections
 
     found = list_collections(store)
     if as_json:
         write_json({"collections": found})
         return
-    for one in found:
-        extras = [f"{name} {one[name]}" for name in ("labels", "manifest") if one[name]]
-        typer.echo("  ".join([one["name"], one["root"], *extras]))
-    if not found:
-        typer.echo("no collection is registered; 'musichash backfill --collection' adds one")
+    show_collections(found)
 
 
 @collections_app.command("remove")

@@ -14,7 +14,7 @@ from flows.artifacts import publish_run_artifacts
 from flows.cluster import ClusterSettings, Workers
 from flows.night import Night
 from flows.progress import ArtifactReporter, Reporters, current_reporter
-from flows.server_guard import end_server_with_us
+from flows.server_guard import end_server_with_us, serve_within_process
 from flows.stages import (
     check_model,
     describe_task,
@@ -30,6 +30,9 @@ from musichash_core.config import PipelineConfig
 from tasks.ledger import begin_run
 from tasks.resources import check_decoder
 from tasks.train import check_device
+
+# Prefect asks for its server before the first line of a flow.
+serve_within_process()
 
 
 def _run_name() -> str:

@@ -1,29 +1,110 @@
-"""The embedded Prefect server ends with the process that started it, however that one ends.
+"""Prefect's embedded server, which a run uses where no server is configured.
 
-Prefect stops its embedded server at an orderly exit only: after a kill it would run on for ever,
-and each further kill would leave another one. Public: `end_server_with_us`.
+Prefect would start it as a process of its own, which imports all of Prefect a second time and runs
+on for ever when its parent is killed. Here it is a thread: it answers on a port of this machine as
+before, costs half, and ends with the process. A flow that was started without it, by a deployment
+or a script, has Prefect's own; that one is watched over. Public: `serve_within_process`,
+`end_server_with_us`.
 """
 
+import asyncio
 import atexit
 import subprocess
-
-from prefect.server.api.server import SubprocessASGIServer
+import sys
+import threading
+from typing import Any
 
 WATCH = 'read -r _ || kill "$0"'
 """Waits for a line, which comes at an orderly exit, or for the end of the pipe, which is ours."""
 
+STOP_SECONDS = 5.0
+
 _watched: set[int] = set()
 
 
-def end_server_with_us() -> None:
-    """Watch over the embedded server if there is one; a second call does nothing more."""
-    server = SubprocessASGIServer._instances.get(None)  # there is no public way to its process
-    if server is None or server.server_process is None or server.server_process.pid in _watched:
+def serve_within_process() -> None:
+    """Let Prefect's embedded server be a thread of this process, if one is needed at all.
+
+    Starts nothing by itself: Prefect starts the server when the first flow begins.
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE
+
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
         return
-    pid = server.server_process.pid
-    _watched.add(pid)
+    from prefect.server.api.server import SubprocessASGIServer
+
+    class ServerWithin(SubprocessASGIServer):
+        """Prefect's embedded server, with a thread where it has a process."""
+
+        def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
+            assert self.port is not None
+            return _ServerThread(self.port)  # type: ignore[return-value] # as much as is used
+
+    if None not in SubprocessASGIServer._instances:  # Prefect asks for the one of no port
+        SubprocessASGIServer._instances[None] = ServerWithin()
+
+
+class _ServerThread:
+    """A server that looks like a process to the class that starts and stops it."""
+
+    stdout = stderr = None
+    pid = None
+
+    def __init__(self, port: int) -> None:
+        import uvicorn
+
+        self.returncode: int | None = None
+        self._config = uvicorn.Config(
+            self._app, factory=True, port=port, log_config=None, log_level="error", lifespan="on"
+        )
+        self._server = uvicorn.Server(self._config)
+        self._thread = threading.Thread(target=self._serve, name="prefect-server", daemon=True)
+        # Before the pools of threads close, which the server needs to end in order, and after
+        # Prefect's last messages, whose senders register themselves later.
+        threading._register_atexit(self.terminate)  # type: ignore[attr-defined]
+        self._thread.start()
+
+    @staticmethod
+    def _app() -> Any:  # noqa: ANN401 - an application of FastAPI
+        from prefect.server.api.server import create_app
+
+        return create_app(ephemeral=True, final=True)
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._server.serve())
+        except SystemExit as error:  # it could not start; Prefect tries another port after 3
+            self.returncode = 3 if error.code == 1 else 1
+        else:
+            self.returncode = 0
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def terminate(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(STOP_SECONDS)
+
+    def kill(self) -> None:
+        self._server.force_exit = True
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._thread.join(timeout)
+        return self.returncode
+
+
+def end_server_with_us() -> None:
+    """Watch over the embedded server if it is a process; a second call does nothing more."""
+    module = sys.modules.get("prefect.server.api.server")  # imported when a server is started
+    if module is None:
+        return
+    server = module.SubprocessASGIServer._instances.get(None)  # no public way to its process
+    process = None if server is None else server.server_process
+    if not isinstance(process, subprocess.Popen) or process.pid in _watched:
+        return
+    _watched.add(process.pid)
     watcher = subprocess.Popen(
-        ["/bin/sh", "-c", WATCH, str(pid)], stdin=subprocess.PIPE, start_new_session=True
+        ["/bin/sh", "-c", WATCH, str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
     )
     atexit.register(_dismiss, watcher)
 

@@ -8,8 +8,7 @@ of each.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +17,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.night import Night
+from flows.partition_work import Probing, fan_out, partitions_done, sum_up, timed_stage
 from flows.progress import Reporter, describe_epoch
 from flows.wording import (
     describe_default_in_use,
@@ -26,11 +26,10 @@ from flows.wording import (
     describe_training,
 )
 from musichash_core.config import PipelineConfig
-from musichash_core.errors import MusicHashError
-from musichash_core.records import PartitionSummary, StageSummary, partition_of
+from musichash_core.records import StageSummary, partition_of
 from tasks.backfill_plan import partitions_of_backfills, recorded_files
-from tasks.describe import describe_partition, partitions_to_describe
-from tasks.encode import encode_partition, partitions_to_encode
+from tasks.describe import describe_partition, partitions_to_describe, probe_describing
+from tasks.encode import encode_partition, partitions_to_encode, probe_encoding
 from tasks.extract import extract_partition, quarantine_track
 from tasks.index import publish
 from tasks.ledger import OpenRun
@@ -177,9 +176,9 @@ def extract_stage(night: Night) -> StageSummary:
     """Extract the planned partitions on the workers; a track that kills its worker is set aside."""
     plan = _planned(night)
     total = plan.n_to_extract
-    with _stage(night, "extract", total, "tracks") as done:
+    with timed_stage(night, "extract", total, "tracks") as done:
         queue = deque((night.store, partition, night.config) for partition in plan.largest_first)
-        for (_, partition, _), outcome in _fan_out(night, extract_partition, queue):
+        for (_, partition, _), outcome in fan_out(night, extract_partition, queue):
             if isinstance(outcome, KilledWorker):
                 if len(partition.items) > 1:
                     queue.extend(
@@ -190,7 +189,7 @@ def extract_stage(night: Night) -> StageSummary:
             done.append(outcome)
             night.on_partition("extract", outcome)
             night.reporter.advance("extract", outcome.n_done + outcome.n_failed, outcome.n_failed)
-    summary = _sum("extract", done, n_reused=plan.n_reused)
+    summary = sum_up("extract", done, n_reused=plan.n_reused)
     night.n_done = summary.n_done
     if not total:
         return night.finish(summary, f"nothing to decode, {plan.n_reused} tracks reused")
@@ -214,11 +213,12 @@ def describe_stage(night: Night) -> StageSummary:
     _planned(night)
     fingerprint = night.feature_fingerprint
     todo, n_reused = _needed(night, *partitions_to_describe(night.store, fingerprint))
-    with _stage(night, "describe", len(todo), "partitions") as done:
+    with timed_stage(night, "describe", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint) for name in todo)
-        outcomes = _fan_out(night, describe_partition, queue)
-        done += _partitions_done(night, outcomes, "describe", "describing")
-    summary = _sum("describe", done, n_reused=n_reused)
+        outcomes = fan_out(night, describe_partition, queue)
+        probing = Probing(probe_describing, lambda name: (night.store, name, fingerprint))
+        done += partitions_done(night, outcomes, "describe", probing)
+    summary = sum_up("describe", done, n_reused=n_reused)
     if not todo:
         return night.finish(summary, f"nothing to describe, {n_reused} partitions reused")
     return night.finish(
@@ -291,12 +291,15 @@ def encode_stage(night: Night) -> StageSummary:
         raise NoModelError("the store has no model yet; run 'musichash train' first")
     fingerprint = night.feature_fingerprint
     todo, n_reused = _needed(night, *partitions_to_encode(night.store, fingerprint, generation))
-    with _stage(night, "encode", len(todo), "partitions") as done:
+    with timed_stage(night, "encode", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint, generation) for name in todo)
         gpu = night.workers.resources_for_gpu() if todo else {}
-        outcomes = _fan_out(night, encode_partition, queue, gpu)
-        done += _partitions_done(night, outcomes, "encode", "encoding")
-    summary = _sum("encode", done, n_reused=n_reused)
+        outcomes = fan_out(night, encode_partition, queue, gpu)
+        probing = Probing(
+            probe_encoding, lambda name: (night.store, name, fingerprint, generation), gpu
+        )
+        done += partitions_done(night, outcomes, "encode", probing)
+    summary = sum_up("encode", done, n_reused=n_reused)
     if not todo:
         return night.finish(summary, f"nothing to encode, {n_reused} partitions reused")
     return night.finish(
@@ -358,65 +361,6 @@ def _needed(night: Night, todo: list[str], n_reused: int) -> tuple[list[str], in
         return mine, len(night.only) - len(mine)
     others = partitions_of_backfills(night.store, night.feature_fingerprint) if todo else set()
     return [partition_id for partition_id in todo if partition_id not in others], n_reused
-
-
-@contextmanager
-def _stage(night: Night, name: str, total: int, unit: str) -> Iterator["_Timed"]:
-    night.reporter.start(name, total, unit)
-    timed = _Timed()
-    yield timed
-    timed.wall_s = time.monotonic() - timed.started
-    timed.n_workers = night.workers.n_workers
-
-
-class _Timed(list[PartitionSummary]):
-    """Summaries of a stage's partitions, and the time they took together."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.started = time.monotonic()
-        self.wall_s = 0.0
-        self.n_workers = 0
-
-
-def _fan_out(
-    night: Night,
-    function: Callable[..., Any],
-    queue: "deque[Any]",
-    resources: dict[str, int] | None = None,
-) -> Iterator[Any]:
-    """Fan out, without starting workers when there is no work."""
-    return night.workers.fan_out(function, queue, resources or {}) if queue else iter(())
-
-
-def _partitions_done(
-    night: Night, outcomes: Iterator[Any], stage: str, doing: str
-) -> Iterator[PartitionSummary]:
-    """Give the summary of each partition as it is done; `doing` says what killed a worker."""
-    for arguments, outcome in outcomes:
-        if isinstance(outcome, KilledWorker):
-            raise MusicHashError(
-                f"{doing} partition {arguments[1]} killed its worker repeatedly; give workers "
-                "more memory with --worker-memory"
-            ) from outcome
-        yield outcome
-        night.on_partition(stage, outcome)
-        night.reporter.advance(stage, 1)
-
-
-def _sum(stage: str, done: _Timed, *, n_reused: int) -> StageSummary:
-    return StageSummary(
-        stage,
-        n_done=sum(part.n_done for part in done),
-        n_reused=n_reused,
-        n_failed=sum(part.n_failed for part in done),
-        audio_s=sum(part.audio_s for part in done),
-        wall_s=done.wall_s,
-        cpu_s=sum(part.cpu_s for part in done),
-        n_bytes=sum(part.n_bytes for part in done),
-        peak_memory_bytes=max((part.peak_memory_bytes for part in done), default=0),
-        n_workers=done.n_workers,
-    )
 
 
 def _as_task(function: Callable[P, R], name: str) -> Task[P, R]:

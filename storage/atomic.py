@@ -3,8 +3,8 @@
 Folders are made durable too: a file is not safe while the entry of its new folder is not.
 
 Public: `write_file`, `write_new_file`, `create_file`, `place_file`, `make_folder`,
-`staged_directory`, `remove_folder`, `sweep_leftovers`, `sync_folders`, `FileDigest`, `digest_file`,
-`digest_tree`, `to_json`, `write_json`, `read_json`.
+`staged_directory`, `remove_folder`, `sweep_leftovers`, `sync_folders`, `fsync_path`, `FileDigest`,
+`digest_file`, `digest_tree`, `to_json`, `write_json`, `read_json`.
 """
 
 import errno
@@ -45,7 +45,8 @@ def _temporary_beside(path: Path) -> Path:
     return path.with_name(f"{LEFTOVER_PREFIX}{path.name}-{secrets.token_hex(4)}")
 
 
-def _fsync_path(path: Path) -> None:
+def fsync_path(path: Path) -> None:
+    """Make a file's content durable, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,7 +60,7 @@ def make_folder(path: Path) -> None:
         return
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
-    _fsync_path(path.parent)
+    fsync_path(path.parent)
 
 
 def write_new_file(path: Path, data: bytes) -> None:
@@ -80,7 +81,7 @@ def write_file(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _fsync_path(path.parent)
+    fsync_path(path.parent)
 
 
 def create_file(path: Path, data: bytes) -> None:
@@ -98,7 +99,7 @@ def create_file(path: Path, data: bytes) -> None:
         os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _fsync_path(path.parent)
+    fsync_path(path.parent)
 
 
 def place_file(temporary: Path, final: Path) -> None:
@@ -106,10 +107,10 @@ def place_file(temporary: Path, final: Path) -> None:
 
     Files named by their content are replaced by themselves, or mended if they were damaged.
     """
-    _fsync_path(temporary)
+    fsync_path(temporary)
     make_folder(final.parent)
     temporary.replace(final)
-    _fsync_path(final.parent)
+    fsync_path(final.parent)
 
 
 @contextmanager
@@ -140,27 +141,32 @@ def staged_directory(final: Path, *, proof: str) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-        _fsync_path(final.parent)
+        fsync_path(final.parent)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder: its name disappears at once, its content after that.
+    """Remove a folder, if it is there: its name disappears at once, its content after that.
 
     Whoever still writes into it fails from then on, instead of finishing with half of its files.
+    The name is gone durably before the first file goes, so that a power loss does not bring back
+    a name with half of its files either.
     """
     doomed = _temporary_beside(path)
-    with suppress(FileNotFoundError):
+    try:
         path.rename(doomed)
+    except FileNotFoundError:
+        return
+    fsync_path(path.parent)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _fsync_tree(root: Path) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
-            _fsync_path(Path(folder, name))
-        _fsync_path(Path(folder))
+            fsync_path(Path(folder, name))
+        fsync_path(Path(folder))
 
 
 def sweep_leftovers(root: Path, *, proof: str = PROOF_NAME) -> int:
@@ -203,7 +209,7 @@ def sync_folders(root: Path, *, proof: str = PROOF_NAME) -> None:
 
 def _sync_folder(folder: Path) -> None:
     try:
-        _fsync_path(folder)
+        fsync_path(folder)
     except FileNotFoundError:  # somebody who writes beside us removed it
         return
     except OSError as error:

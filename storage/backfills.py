@@ -5,20 +5,21 @@ goes to, ``state.json`` what is filled and what each session did. A plan says wh
 what is done, the receipts of the partitions say.
 
 Public: `BackfillState`, `Session`, `PLAN`, `begin_backfill`, `write_state`, `write_plan`,
-`read_backfill`, `read_plan`, `read_backfills`, `open_backfills`, `end_backfill`, `drop_backfill`.
+`read_backfill`, `read_plan`, `read_backfills`, `open_backfills`, `partitions_left_to_backfills`,
+`end_backfill`, `drop_backfill`.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from storage.atomic import make_folder, place_file, read_json, remove_folder, write_json
-from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
+from storage.errors import ArtefactMissingError, DamagedArtefactError, other_format
 from storage.layout import StoreLayout
 from storage.schemas import CATALOGUE
-from storage.tables import read_part, write_rows
+from storage.tables import read_part, write_table
 
 BACKFILL_FORMAT = 1
 STATE_NAME = "state.json"
@@ -111,20 +112,18 @@ class BackfillState:
         return self.ended is None
 
 
-def begin_backfill(
-    layout: StoreLayout, state: BackfillState, rows: Sequence[dict[str, Any]]
-) -> None:
+def begin_backfill(layout: StoreLayout, state: BackfillState, plan: pa.Table) -> None:
     """Store a new backfill: first its plan, then its state, which makes it one."""
-    write_plan(layout, state.name, rows)
+    write_plan(layout, state.name, plan)
     write_state(layout, state)
 
 
-def write_plan(layout: StoreLayout, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Store or replace the plan of a backfill; rows as in `PLAN`."""
+def write_plan(layout: StoreLayout, name: str, plan: pa.Table) -> None:
+    """Store or replace the plan of a backfill: a table of `PLAN`."""
     folder = layout.backfill_path(name)
     make_folder(folder)
     temporary = folder / f".tmp-{PLAN_NAME}"
-    write_rows(temporary, rows, PLAN)
+    write_table(temporary, plan)
     place_file(temporary, folder / PLAN_NAME)
 
 
@@ -147,11 +146,9 @@ def read_backfill(layout: StoreLayout, name: str) -> BackfillState | None:
         content = read_json(path)
     except ArtefactMissingError:
         return None
-    if content.pop("format", None) != BACKFILL_FORMAT:
-        raise FormatVersionError(
-            f"{path} is not of format {BACKFILL_FORMAT}, which this version reads; use the "
-            "musichash version that wrote it, or remove the folder and begin the backfill again"
-        )
+    found = content.pop("format", None)
+    if found != BACKFILL_FORMAT:
+        raise other_format(f"the state of a backfill {path}", found, BACKFILL_FORMAT)
     try:
         sessions = tuple(Session(**entry) for entry in content.pop("sessions"))
         steps = tuple(content.pop("steps"))
@@ -183,6 +180,30 @@ def read_backfills(layout: StoreLayout) -> list[BackfillState]:
 def open_backfills(layout: StoreLayout) -> list[BackfillState]:
     """Read the unfinished backfills; what they fill must be kept although nothing publishes it."""
     return [state for state in read_backfills(layout) if state.is_open]
+
+
+def partitions_left_to_backfills(
+    layout: StoreLayout, feature_fingerprint: str, track_ids: pa.ChunkedArray
+) -> set[str]:
+    """Give the partitions that backfills of collections fill and that no run needs yet.
+
+    A run leaves their further steps to the backfill, unless one of its own tracks is in them.
+
+    Parameters
+    ----------
+    track_ids : pyarrow.ChunkedArray of str
+        The tracks of the run.
+    """
+    left: set[str] = set()
+    shared: set[str] = {""}
+    for state in open_backfills(layout):
+        if (state.kind, state.feature_fingerprint) != ("collection", feature_fingerprint):
+            continue
+        plan = read_plan(layout, state.name)
+        is_shared = pc.is_in(plan["track_id"], value_set=track_ids)
+        shared.update(plan["partition_id"].filter(is_shared).unique().to_pylist())
+        left.update(plan["partition_id"].unique().to_pylist())
+    return left - shared
 
 
 def end_backfill(layout: StoreLayout, state: BackfillState, *, ended: str) -> BackfillState:

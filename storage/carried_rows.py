@@ -9,7 +9,7 @@ one file. A row of it is taken over only where it must be what the partition hol
 - the track's facts are in one of those partitions.
 
 Then the row was read from that partition: of several partitions with a track the first by name
-counts, and one that comes before it would be new, and so is not listed.
+counts that is encoded, and one that comes before it was not encoded yet, and so is not listed.
 
 Public: `encoded_rows`, `EncodedRows`.
 """

@@ -12,8 +12,8 @@ from storage.atomic import read_json, write_json
 from storage.errors import (
     ArtefactMissingError,
     DamagedArtefactError,
-    FormatVersionError,
     StoreError,
+    other_format,
 )
 from storage.layout import StoreLayout
 
@@ -80,9 +80,8 @@ def read_collections(layout: StoreLayout) -> tuple[Collection, ...]:
     except ArtefactMissingError:
         return ()
     if content.get("format") != COLLECTIONS_FORMAT:
-        raise FormatVersionError(
-            f"{path} has format {content.get('format')}, this version reads {COLLECTIONS_FORMAT}; "
-            "use the musichash version that wrote it"
+        raise other_format(
+            f"the register of collections {path}", content.get("format"), COLLECTIONS_FORMAT
         )
     try:
         found = [Collection(**entry) for entry in content["collections"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.atomic import read_json, write_json
-from storage.errors import ArtefactMissingError, FormatVersionError, StoreError
+from storage.errors import ArtefactMissingError, StoreError, other_format
 from storage.layout import StoreLayout
 
 COMPARISON_FORMAT = 1
@@ -54,9 +54,8 @@ def read_comparison(layout: StoreLayout, first: str, second: str) -> dict[str, A
         comparison = read_json(path)
     except ArtefactMissingError:
         return None
-    if comparison.pop("format", None) != COMPARISON_FORMAT:
-        raise FormatVersionError(
-            f"{path} is of another format than {COMPARISON_FORMAT}; compare again: "
-            f"'musichash models compare {first} {second}'"
-        )
+    found = comparison.pop("format", None)
+    if found != COMPARISON_FORMAT:
+        again = f"or compare again: 'musichash models compare {first} {second}'"
+        raise other_format(str(path), found, COMPARISON_FORMAT, instead=again)
     return comparison

@@ -24,7 +24,9 @@ class FormatVersionError(StoreError, ValueError):
     """The store or an artefact was written in another format version."""
 
 
-def other_format(what: str, found: object, readable: int) -> FormatVersionError:
+def other_format(
+    what: str, found: object, readable: int, *, instead: str | None = None
+) -> FormatVersionError:
     """Say that something has another format than this version reads, and what to do.
 
     Parameters
@@ -35,17 +37,23 @@ def other_format(what: str, found: object, readable: int) -> FormatVersionError:
         The format that it names, whatever it is.
     readable : int
         The format that this version reads and writes.
+    instead : str, optional
+        What else can be done, where there is a better way than a new store: the end of a sentence.
     """
     says = f"{what} has format {found}, this version reads format {readable}; "
+    otherwise = f"; {instead}" if instead else ""
     if not isinstance(found, int) or isinstance(found, bool):
-        return FormatVersionError(f"{says}that is no format: restore the file from a copy")
+        return FormatVersionError(
+            f"{says}that is no format: restore the file from a copy{otherwise}"
+        )
     if found > readable:
         return FormatVersionError(
             f"{says}a newer version of musichash wrote it: use that version, nothing was changed"
+            f"{otherwise}"
         )
     return FormatVersionError(
-        f"{says}an older version of musichash wrote it: use that version, or build a new store in "
-        "another folder"
+        f"{says}an older version of musichash wrote it: use that version"
+        f"{otherwise or ', or build a new store in another folder'}"
     )
 
 

@@ -2,13 +2,19 @@
 
 Partitions never change, and years of nights leave thousands of them, so what was read of them may
 be kept in the work area: two tables of all their rows, with the digests of the files that the rows
-are from. Rows whose partition lists other files now, or is gone, are not used.
+are from. Rows whose partition lists other files now, or is gone, are not used. Each of the tables
+names the digests of both files of a partition, so that two tables that are not of one reading are
+noticed and not used.
+
+Several partitions may hold a track: a backfill and a night may both have extracted it. Then the
+first partition by name counts; whoever reads the codes too takes the first that is encoded
+(`Extracted.facts_in`).
 
 Public: `Extracted`, `read_extracted`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,15 +48,39 @@ class Extracted:
     feature_fingerprint : str
         Of the feature configuration.
     facts : pyarrow.Table
-        `storage.schemas.TRACK_FACTS` and ``partition_id``; each track once, sorted by track_id.
+        `storage.schemas.TRACK_FACTS` and ``partition_id``; each track once, of the first partition
+        by name that has it; sorted by track_id.
     failures : pyarrow.Table
         `storage.schemas.FAILURES`, one row per track that failed and has not succeeded since, with
         that of the most attempts; sorted by track_id.
+    copies : pyarrow.Table
+        Like `facts`: all rows of the tracks that several partitions have, sorted by track_id and
+        partition.
     """
 
     feature_fingerprint: str
     facts: pa.Table
     failures: pa.Table
+    copies: pa.Table
+
+    def facts_in(self, partition_ids: Collection[str]) -> pa.Table:
+        """Give `facts` with each track in the first of some partitions that has it.
+
+        A track that none of them has stays where it is.
+
+        Parameters
+        ----------
+        partition_ids : collection of str
+            The partitions to prefer: those that are encoded.
+        """
+        preferred = pa.array(sorted(partition_ids), pa.string())
+        is_preferred = pc.is_in(self.copies["partition_id"], value_set=preferred)
+        chosen = _first_of_each(self.copies.filter(is_preferred))
+        if not len(chosen):
+            return self.facts
+        is_kept = pc.is_in(self.facts["track_id"], value_set=chosen["track_id"].combine_chunks())
+        kept = self.facts.filter(pc.invert(is_kept))
+        return pa.concat_tables([kept, chosen]).sort_by("track_id")
 
     @property
     def done_ids(self) -> set[str]:
@@ -91,7 +121,8 @@ def read_extracted(
         _keep(layout, feature_fingerprint, now)
     ordered = now.facts.sort_by([("track_id", "ascending"), ("partition_id", "ascending")])
     facts = _first_of_each(ordered)
-    return Extracted(feature_fingerprint, facts, _open_failures(now.failures, facts["track_id"]))
+    failures = _open_failures(now.failures, facts["track_id"])
+    return Extracted(feature_fingerprint, facts, failures, _repeated(ordered))
 
 
 def _gathered(root: Path, before: _Gathered) -> _Gathered:
@@ -120,8 +151,8 @@ def _gathered(root: Path, before: _Gathered) -> _Gathered:
 
 def _kept_paths(layout: StoreLayout, feature_fingerprint: str) -> tuple[Path, Path]:
     return (
-        layout.work_root / f"facts-{feature_fingerprint}.parquet",
-        layout.work_root / f"failures-{feature_fingerprint}.parquet",
+        layout.facts_cache_path(feature_fingerprint),
+        layout.failures_cache_path(feature_fingerprint),
     )
 
 
@@ -155,11 +186,22 @@ def _with_partition(table: pa.Table, partition_id: str) -> pa.Table:
 
 def _first_of_each(table: pa.Table) -> pa.Table:
     """Keep the first row of each track_id in a table sorted by it."""
-    ids = table["track_id"].combine_chunks()
-    if len(ids) < 2:
+    return table.filter(_is_new(table)) if len(table) else table
+
+
+def _repeated(table: pa.Table) -> pa.Table:
+    """Keep the rows of each track_id that several rows have, in a table sorted by it."""
+    if not len(table):
         return table
-    is_new = pc.not_equal(ids[1:], ids[:-1])
-    return table.filter(pa.concat_arrays([pa.array([True]), is_new]))
+    is_new = _is_new(table)
+    is_last = pa.concat_arrays([is_new[1:], pa.array([True])])
+    return table.filter(pc.invert(pc.and_(is_new, is_last)))
+
+
+def _is_new(table: pa.Table) -> pa.Array:
+    """Mark where another track_id begins, in a table of at least one row."""
+    ids = table["track_id"].combine_chunks()
+    return pa.concat_arrays([pa.array([True]), pc.not_equal(ids[1:], ids[:-1])])
 
 
 def _open_failures(failures: pa.Table, done_ids: pa.ChunkedArray) -> pa.Table:

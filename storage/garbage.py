@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from musichash_core.descriptors import description_fingerprint
-from storage.atomic import LEFTOVER_PREFIX, read_json, remove_folder, write_json
+from storage.atomic import LEFTOVER_PREFIX, fsync_path, read_json, remove_folder, write_json
 from storage.errors import ArtefactMissingError, DamagedArtefactError, StoreError
 from storage.generations import list_generations, read_model_card, selected_generation
 from storage.layout import RECEIPT_NAME, StoreLayout
@@ -54,8 +54,8 @@ class Removal:
     path : str
         Below the store root.
     kind : str
-        ``snapshot``, ``table part``, ``index``, ``features``, ``descriptions``, ``codes`` or
-        ``model``.
+        ``snapshot``, ``table part``, ``index``, ``features``, ``descriptions``, ``codes``,
+        ``cache`` or ``model``.
     n_bytes : int
         What it takes up.
     """
@@ -203,12 +203,22 @@ class _Wanted:
             yield from _others(folder, self._described(folder, partitions), "descriptions")
         for folder in _folders(root / "encoded"):
             yield from _others(folder, self._encoded(folder, partitions), "codes")
+        yield from self._caches({name for name, needed in partitions.items() if needed})
 
     def _unlisted(self, folder: Path, kind: str) -> Iterator[tuple[Path, str]]:
         if folder.is_dir():
             for path in sorted(folder.iterdir()):
                 if path not in self._listed and _CONTENT_NAME.fullmatch(path.name):
                     yield path, kind
+
+    def _caches(self, fingerprints: set[str]) -> Iterator[tuple[Path, str]]:
+        """Give what was kept of features of which nothing stays."""
+        for path_of in (self._layout.facts_cache_path, self._layout.failures_cache_path):
+            prefix, suffix = path_of("*").name.split("*")
+            for path in sorted(self._layout.work_root.glob(path_of("*").name)):
+                fingerprint = path.name.removeprefix(prefix).removesuffix(suffix)
+                if fingerprint not in fingerprints | self.fingerprints:
+                    yield path, "cache"
 
     def _features(self, root: Path) -> set[str]:
         listed = {folder.name for folder in self._folders if folder.parent == root}
@@ -295,14 +305,14 @@ def collect(
         else:
             path.unlink(missing_ok=True)
         if count == n_manifests:
-            _make_durable(layout.snapshots_root)  # before any file that they list goes
+            fsync_path(layout.snapshots_root)  # before any file that they list goes
         if on_progress is not None:
             on_progress(count, total)
     if is_alone:
         _remove_empty_folders(layout)
     if note.exists():
         note.unlink()
-        _make_durable(note.parent)
+        fsync_path(note.parent)
 
 
 def _remove_empty_folders(layout: StoreLayout) -> None:
@@ -310,14 +320,6 @@ def _remove_empty_folders(layout: StoreLayout) -> None:
         for folder in _folders(layout.root / name):
             if not any(folder.iterdir()):
                 folder.rmdir()
-
-
-def _make_durable(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _note_path(layout: StoreLayout) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from musichash_core.model_config import EncoderName, ModelConfig
 from storage.atomic import read_json, write_json
-from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
+from storage.errors import ArtefactMissingError, DamagedArtefactError, other_format
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.snapshots import current_snapshot
 
@@ -73,9 +73,7 @@ def read_model_card(layout: StoreLayout, generation: str) -> dict[str, Any]:
             "from a backup, or train a new one with 'musichash train'"
         ) from error
     if card.get("format") != MODEL_FORMAT:
-        raise FormatVersionError(
-            f"{path} has format {card.get('format')}, this version reads {MODEL_FORMAT}"
-        )
+        raise other_format(f"the model {path}", card.get("format"), MODEL_FORMAT)
     return card
 
 

@@ -35,6 +35,7 @@ MIN_DISTANCE_RECALL = 0.99
 """An index that finds less of the true nearest distances on a sample is not published."""
 
 MAX_INDEX_BYTES = 1 << 36
+WRITE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,10 @@ def write_index(
         )
     make_folder(layout.index_root)
     temporary = layout.index_root / ".tmp-codes.faiss"
-    faiss.write_index_binary(index, str(temporary))
+    with temporary.open("wb") as file:
+        # Given a path, FAISS only prints that the last bytes did not reach a full disk.
+        write = faiss.PyCallbackIOWriter(file.write, WRITE_BYTES)  # type: ignore[attr-defined]
+        faiss.write_index_binary(index, write)
     digest = digest_file(temporary, layout.root)
     final = layout.index_path(digest.sha256)
     place_file(temporary, final)

@@ -34,6 +34,11 @@ class StoreLayout:
         """File that the one writing run holds locked."""
         return self.root / ".lock"
 
+    @property
+    def origin_path(self) -> Path:
+        """Note of the replica that a folder was fetched from; no store of one's own has it."""
+        return self.root / "fetched.json"
+
     # --- published ---------------------------------------------------------------------------
 
     @property
@@ -136,6 +141,14 @@ class StoreLayout:
     def generation_path(self) -> Path:
         """Name of the model generation that the next snapshot will use."""
         return self.work_root / "generation.json"
+
+    def facts_cache_path(self, feature_fingerprint: str) -> Path:
+        """Facts of all tracks of one feature configuration, as they were last read."""
+        return self.work_root / f"facts-{feature_fingerprint}.parquet"
+
+    def failures_cache_path(self, feature_fingerprint: str) -> Path:
+        """Failures of one feature configuration, as they were last read."""
+        return self.work_root / f"failures-{feature_fingerprint}.parquet"
 
     def comparison_path(self, first: str, second: str) -> Path:
         """How far a second model generation agrees with a first one."""

@@ -19,6 +19,7 @@ from storage.errors import ArtefactMissingError
 from storage.extracted import Extracted
 from storage.failure_rows import failure_rows
 from storage.layout import RECEIPT_NAME, StoreLayout
+from storage.receipts import finished_partitions
 from storage.schemas import FAILURES, TRACK_FACTS, TRACKS
 from storage.tables import table_of
 
@@ -67,6 +68,9 @@ def collect_tables(
 ) -> LiveTables:
     """Bring together the rows of the catalogue's tracks.
 
+    Of several partitions that have a track the first by name counts that is encoded: a backfill may
+    finish one at any time, and its codes come later.
+
     Raises
     ------
     ArtefactMissingError
@@ -74,13 +78,15 @@ def collect_tables(
     """
     places = places_by_track(catalogue.table)
     track_ids = catalogue.table["track_id"].take(pa.array(places.first)).combine_chunks()
-    facts = _rows_of(extracted.facts, track_ids)
+    encoded_ids = finished_partitions(layout.encoded_root(generation))
+    facts = _rows_of(extracted.facts_in(encoded_ids), track_ids)
     failed = _rows_of(extracted.failures, track_ids)
     failures = pa.concat_tables(
         [failed, table_of(failure_rows(catalogue.failures), FAILURES)]
     ).sort_by([("track_id", "ascending"), ("path", "ascending")])
     tracks = _tracks_table(catalogue.table, places, facts, failed["track_id"])
     partition_ids = sorted(pc.unique(facts["partition_id"]).to_pylist())
+    _check_encoded(layout, partition_ids, encoded_ids, generation)
     receipts = _receipts(layout, partition_ids, extracted.feature_fingerprint, generation)
     encoded = encoded_rows(layout, facts, receipts, generation=generation, n_bits=n_bits)
     return LiveTables(
@@ -99,28 +105,33 @@ def _rows_of(table: pa.Table, track_ids: pa.Array) -> pa.Table:
     return table.filter(pc.is_in(table["track_id"], value_set=track_ids))
 
 
+def _check_encoded(
+    layout: StoreLayout, partition_ids: Sequence[str], encoded_ids: Sequence[str], generation: str
+) -> None:
+    """Refuse to go on without the codes of a partition.
+
+    What was not encoded when the partitions were chosen does not count, even if it is by now: else
+    the choice would depend on the moment.
+    """
+    missing = sorted(set(partition_ids) - set(encoded_ids))
+    if missing:
+        raise ArtefactMissingError(
+            f"partition {missing[0]} has no codes of model {generation} yet; "
+            f"run 'musichash encode --store {layout.root}' first"
+        )
+
+
 def _receipts(
     layout: StoreLayout, partition_ids: Sequence[str], feature_fingerprint: str, generation: str
 ) -> tuple[FileDigest, ...]:
-    """Digest the receipts of features and codes of some partitions.
-
-    Raises
-    ------
-    ArtefactMissingError
-        If a partition has no codes.
-    """
+    """Digest the receipts of features and codes of some partitions."""
     receipts = []
     for partition_id in partition_ids:
         features = layout.feature_partition_path(feature_fingerprint, partition_id)
-        receipts.append(digest_file(features / RECEIPT_NAME, layout.root))
         encoded = layout.encoded_partition_path(generation, partition_id)
-        try:
-            receipts.append(digest_file(encoded / RECEIPT_NAME, layout.root))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ArtefactMissingError(
-                f"partition {partition_id} has no codes of model {generation} yet; "
-                f"run 'musichash encode --store {layout.root}' first"
-            ) from error
+        receipts += [
+            digest_file(folder / RECEIPT_NAME, layout.root) for folder in (features, encoded)
+        ]
     return tuple(receipts)
 
 

@@ -3,15 +3,16 @@
 A folder under its final name always has a receipt, because the receipt is written before the
 rename.
 
-Public: `write_receipt`, `read_receipt`, `finished_partitions`.
+Public: `Receipt`, `write_receipt`, `read_receipt`, `receipt_from_bytes`, `finished_partitions`.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.atomic import FileDigest, digest_tree, read_json, to_json, write_new_file
-from storage.errors import DamagedArtefactError, FormatVersionError
+from storage.errors import DamagedArtefactError, other_format
 from storage.layout import RECEIPT_NAME
 
 RECEIPT_FORMAT = 1
@@ -42,6 +43,10 @@ class Receipt:
     n_failed: int
     files: tuple[FileDigest, ...]
 
+    def files_below(self, folder: str) -> list[FileDigest]:
+        """Give the files by their paths below the store, where the receipt's folder is `folder`."""
+        return [FileDigest(f"{folder}/{file.path}", file.size, file.sha256) for file in self.files]
+
 
 def write_receipt(
     folder: Path, *, kind: str, partition_id: str, fingerprint: str, n_done: int, n_failed: int
@@ -71,12 +76,30 @@ def read_receipt(folder: Path) -> Receipt:
     ArtefactMissingError, DamagedArtefactError, FormatVersionError
         If there is none, it is not one, or one of another version.
     """
-    content = read_json(folder / RECEIPT_NAME)
+    path = folder / RECEIPT_NAME
+    return _receipt_of(read_json(path), str(path))
+
+
+def receipt_from_bytes(data: bytes, *, source: str) -> Receipt:
+    """Read a receipt that lies elsewhere than in its folder; `source` names it in messages.
+
+    Raises
+    ------
+    DamagedArtefactError, FormatVersionError
+        If it is no receipt, or one of another version.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise DamagedArtefactError(f"{source} is not a receipt ({error})") from error
+    if not isinstance(content, dict):
+        raise DamagedArtefactError(f"{source} is not a receipt (no JSON object)")
+    return _receipt_of(content, source)
+
+
+def _receipt_of(content: dict[str, Any], source: str) -> Receipt:
     if content.get("format") != RECEIPT_FORMAT:
-        raise FormatVersionError(
-            f"{folder / RECEIPT_NAME} has format {content.get('format')}, this version reads "
-            f"{RECEIPT_FORMAT}"
-        )
+        raise other_format(source, content.get("format"), RECEIPT_FORMAT)
     try:
         return Receipt(
             kind=content["kind"],
@@ -88,7 +111,7 @@ def read_receipt(folder: Path) -> Receipt:
         )
     except (KeyError, TypeError) as error:
         raise DamagedArtefactError(
-            f"{folder / RECEIPT_NAME} is not a receipt ({error}); run 'musichash verify'"
+            f"{source} is not a receipt ({error}); run 'musichash verify'"
         ) from error
 
 

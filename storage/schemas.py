@@ -165,10 +165,10 @@ RUNS = pa.schema(
         _field(
             "finished",
             _TIME,
-            "end; empty for a run that was killed",
+            "end; of a run that was killed its last sign of life, or empty",
             nullable=True,
         ),
-        _field("state", pa.string(), "running, done, done-with-failures, failed"),
+        _field("state", pa.string(), "running, done, done-with-failures, failed, killed"),
         _field("seen", pa.int64(), "tracks found by the scan, plus those removed since"),
         _field("done", pa.int64(), "tracks extracted by this run"),
         _field("reused", pa.int64(), "tracks extracted by earlier runs"),

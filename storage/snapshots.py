@@ -21,8 +21,8 @@ from storage.atomic import FileDigest, create_file, to_json, write_file
 from storage.errors import (
     ArtefactMissingError,
     DamagedArtefactError,
-    FormatVersionError,
     StoreError,
+    other_format,
 )
 from storage.layout import StoreLayout
 
@@ -236,10 +236,7 @@ def snapshot_from_bytes(
     if not isinstance(content, dict):
         raise DamagedArtefactError(f"{source} does not hold a JSON object; {other_way}")
     if content.get("format") != SNAPSHOT_FORMAT:
-        raise FormatVersionError(
-            f"{source} has format {content.get('format')}, this version reads {SNAPSHOT_FORMAT}; "
-            f"use the version of musichash that wrote it; or {other_way}"
-        )
+        raise other_format(source, content.get("format"), SNAPSHOT_FORMAT, instead=other_way)
     is_as_written = data == to_json(content)
     stated = content.pop(_SEAL, None)
     if not is_as_written or stated != _seal(content) or content.get("number") != number:

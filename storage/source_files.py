@@ -210,8 +210,9 @@ class FoundFiles:
         self._block = []
 
     def table(self) -> pa.Table:
-        """Give the names in the columns `FOUND`, sorted by root and path."""
+        """Give the names in the columns `FOUND`, sorted by root and path, and forget them."""
         if self._block:
             self._flush()
         found = pa.Table.from_batches(self._batches, schema=FOUND)
+        self._batches = []  # a million names are 150 MB, and the sorted ones are a copy
         return found.sort_by([("root", "ascending"), ("path_raw", "ascending")])

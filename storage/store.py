@@ -3,8 +3,8 @@
 One process writes; it holds the lock (`writing`). One backfill may fill new partitions beside it
 (`working_beside`).
 
-Public: `open_store`, `create_store`, `check_apart`, `writing`, `working_beside`,
-`holding_off_backfills`, `lock_owner`, `beside_owner`, `check_still_writing`.
+Public: `open_store`, `create_store`, `check_apart`, `check_not_fetched`, `writing`,
+`working_beside`, `holding_off_backfills`, `lock_owner`, `beside_owner`, `check_still_writing`.
 """
 
 import errno
@@ -13,9 +13,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from storage.atomic import LEFTOVER_PREFIX, make_folder, read_json, sweep_leftovers, write_json
+from storage.atomic import (
+    LEFTOVER_PREFIX,
+    make_folder,
+    read_json,
+    sweep_leftovers,
+    sync_folders,
+    write_json,
+)
 from storage.errors import (
     ArtefactMissingError,
+    DamagedArtefactError,
     LockLostError,
     StoreError,
     StoreLockedError,
@@ -132,6 +140,26 @@ def check_apart(layout_root: str | Path, roots: Sequence[str | Path]) -> None:
         )
 
 
+def check_not_fetched(layout: StoreLayout) -> None:
+    """Refuse to work in a folder that was fetched from a replica: it is for reading.
+
+    Raises
+    ------
+    StorePlaceError
+    """
+    try:
+        origin = read_json(layout.origin_path).get("from")
+    except ArtefactMissingError:
+        return
+    except DamagedArtefactError:
+        origin = None
+    raise StorePlaceError(
+        f"{layout.root} was fetched from a replica{f' ({origin})' if origin else ''} and is only "
+        "for reading: it lacks what a run needs, and the next fetch would replace what one "
+        "publishes; work in the store that is replicated, or name another folder with --store"
+    )
+
+
 def _check_no_store_around(root: Path) -> None:
     for folder in root.parents:
         if StoreLayout(folder).marker_path.exists():
@@ -167,8 +195,9 @@ def writing(layout: StoreLayout, *, what: str = "a command") -> Iterator[HeldLoc
     """Hold the right to write to a store; left-overs of killed runs are swept first.
 
     The lock belongs to the process: it ends with it, however it ends. Left-overs stay while a
-    backfill works, because its unfinished folders look the same. A disk that cannot be written any
-    more (full, read-only, broken) while the block works becomes a `StoreError`.
+    backfill works, because its unfinished folders look the same; what killed runs finished becomes
+    durable all the same. A disk that cannot be written any more (full, read-only, broken) while the
+    block works becomes a `StoreError`.
 
     Parameters
     ----------
@@ -184,10 +213,12 @@ def writing(layout: StoreLayout, *, what: str = "a command") -> Iterator[HeldLoc
     """
     refusal = f"another run is writing to {layout.root}"
     with _holding(layout, layout.lock_path, what, refusal) as held:
-        with holding_off_backfills(layout) as is_alone:
-            if is_alone:
-                sweep_leftovers(layout.root)
         try:
+            with holding_off_backfills(layout) as is_alone:
+                if is_alone:
+                    sweep_leftovers(layout.root)
+                else:
+                    sync_folders(layout.root)
             yield held
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
@@ -216,9 +247,12 @@ def working_beside(layout: StoreLayout, *, what: str = "backfill") -> Iterator[H
     ------
     StoreLockedError
         If another backfill is at work; the message names its process.
+    StorePlaceError
+        If the store was fetched from a replica.
     StoreError
         If the store cannot be written, or its file system has no locks.
     """
+    check_not_fetched(layout)
     refusal = f"another backfill is at work in {layout.root}"
     with _holding(layout, _beside_path(layout), what, refusal) as held:
         yield held

@@ -22,8 +22,8 @@ from storage.atomic import write_file
 from storage.errors import (
     ArtefactMissingError,
     DamagedArtefactError,
-    FormatVersionError,
     StoreError,
+    other_format,
 )
 from storage.layout import StoreLayout
 
@@ -74,10 +74,11 @@ def read_training_state(layout: StoreLayout) -> TrainingState:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     except (SafetensorError, ValueError) as error:
         raise DamagedArtefactError(f"{path} is no safetensors file: {error}") from error
-    if header.get("format") != str(TRAINING_STATE_FORMAT):
-        raise FormatVersionError(
-            f"{path} has format {header.get('format')}, this version reads {TRAINING_STATE_FORMAT}"
-        )
+    found = header.get("format")
+    if found != str(TRAINING_STATE_FORMAT):  # the header of such a file holds text only
+        number = int(found) if found is not None and found.isdecimal() else found
+        instead = "or remove it: the training begins anew then"
+        raise other_format(str(path), number, TRAINING_STATE_FORMAT, instead=instead)
     facts = header.get("state", "")
     if _digest(facts, tensors_to_bytes(tensors)) != header.get("sha256"):
         raise DamagedArtefactError(f"{path} holds other bytes than were written")

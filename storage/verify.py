@@ -1,14 +1,17 @@
 """Re-read everything a snapshot lists and compare it, byte for byte, with what was promised.
 
-So are the descriptions that its model reads, which the receipts beside them promise.
+So are the descriptions that its model reads, which the receipts beside them promise. A folder that
+was fetched from a replica has the partitions only if they were asked for: where they are not, they
+are left out (`absent_partitions` names them).
 
-Public: `verify_snapshot`, `verify_all`, `check_sizes`, `check_folder`, `check_entry`, `Finding`.
+Public: `verify_snapshot`, `verify_all`, `absent_partitions`, `check_sizes`, `check_folder`,
+`check_entry`, `Finding`.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from storage.atomic import LEFTOVER_PREFIX, FileDigest, digest_file, to_json
@@ -24,6 +27,7 @@ from storage.snapshots import (
     read_snapshot,
 )
 
+_PARTITION_FOLDERS = ("features", "encoded")
 _EXPECTED_NAME = rf"[0-9a-f]{{24}}\.(parquet|faiss|json)|{re.escape(LEFTOVER_PREFIX)}.*"
 
 
@@ -49,7 +53,7 @@ def verify_snapshot(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Finding], int, int]:
-    """Check every file of a snapshot.
+    """Check every file of a snapshot, but what a fetched folder was made without.
 
     Returns
     -------
@@ -61,13 +65,14 @@ def verify_snapshot(
     findings = _check_marker(layout) + _unnamed_files(layout, [snapshot])
     found, n_files, n_bytes = _check_descriptions(layout, snapshot)
     findings += found + _check_content_digest(layout, snapshot)
-    for count, entry in enumerate(snapshot.files, start=1):
+    entries = _entries(layout, [snapshot])
+    for count, entry in enumerate(entries, start=1):
         found, files, size = check_entry(layout, entry)
         findings += found
         n_files += files
         n_bytes += size
         if on_progress is not None:
-            on_progress(count, len(snapshot.files))
+            on_progress(count, len(entries))
     return findings, n_files, n_bytes
 
 
@@ -104,7 +109,7 @@ def verify_all(
         findings += found
         n_files += files
         n_bytes += size
-    entries = {entry: None for snapshot in snapshots for entry in snapshot.files}
+    entries = _entries(layout, snapshots)
     for count, entry in enumerate(entries, start=1):
         found, files, size = check_entry(layout, entry)
         findings += found
@@ -115,18 +120,39 @@ def verify_all(
     return list(dict.fromkeys(findings)), n_files, n_bytes
 
 
+def absent_partitions(layout: StoreLayout, snapshots: Sequence[Snapshot]) -> list[str]:
+    """Name the partitions that a fetched folder was made without, below the root and sorted."""
+    if not layout.origin_path.exists():
+        return []
+    receipts = [
+        PurePosixPath(entry.path)
+        for snapshot in snapshots
+        for entry in snapshot.files
+        if entry.path.endswith(f"/{RECEIPT_NAME}")
+    ]
+    folders = {path.parent for path in receipts if path.parts[0] in _PARTITION_FOLDERS}
+    return sorted(str(folder) for folder in folders if not (layout.root / folder).exists())
+
+
+def _entries(layout: StoreLayout, snapshots: Sequence[Snapshot]) -> list[FileDigest]:
+    """Give what snapshots list, each once, but what a fetched folder was made without."""
+    absent = {f"{folder}/{RECEIPT_NAME}" for folder in absent_partitions(layout, snapshots)}
+    listed = dict.fromkeys(entry for snapshot in snapshots for entry in snapshot.files)
+    return [entry for entry in listed if entry.path not in absent]
+
+
 def check_sizes(layout: StoreLayout, snapshot: Snapshot) -> list[Finding]:
     """Check that every file of a snapshot is there and has its size; only receipts are read."""
     findings = []
-    for entry in snapshot.files:
+    for entry in _entries(layout, [snapshot]):
         if not entry.path.endswith(f"/{RECEIPT_NAME}"):
-            findings += _check_size(layout.root, entry, entry.path)
+            findings += _check_size(layout.root, entry)
             continue
-        found = _check_file(layout.root, entry, entry.path)
+        found = _check_file(layout.root, entry)
         if not found:
             folder = (layout.root / entry.path).parent
-            for inner in read_receipt(folder).files:
-                found += _check_size(folder, inner, f"{layout.relative(folder)}/{inner.path}")
+            for inner in read_receipt(folder).files_below(layout.relative(folder)):
+                found += _check_size(layout.root, inner)
         findings += found
     return findings
 
@@ -199,6 +225,7 @@ def _check_descriptions(layout: StoreLayout, snapshot: Snapshot) -> tuple[list[F
     if description is None:
         return [], 0, 0
     findings, n_files, n_bytes = [], 0, 0
+    is_fetched = layout.origin_path.exists()  # descriptions never are
     features_root = layout.features_root(snapshot.feature_fingerprint)
     for entry in snapshot.files:
         folder = (layout.root / entry.path).parent
@@ -210,6 +237,8 @@ def _check_descriptions(layout: StoreLayout, snapshot: Snapshot) -> tuple[list[F
             )
             / RECEIPT_NAME
         )
+        if is_fetched and not path.parent.exists():
+            continue
         found, files, size = _check_description(layout, path, folder)
         findings += found
         n_files += files
@@ -239,7 +268,7 @@ def _check_description(
 
 def check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding], int, int]:
     """Check one listed file; of a receipt its whole folder. It returns what `check_folder` does."""
-    findings = _check_file(layout.root, entry, entry.path)
+    findings = _check_file(layout.root, entry)
     path = layout.root / entry.path
     if findings or path.name != RECEIPT_NAME:
         return findings, 1, entry.size
@@ -250,8 +279,8 @@ def check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding], 
         return [Finding(entry.path, str(error))], 1, entry.size
     prefix = layout.relative(folder)
     n_bytes = entry.size
-    for inner in receipt.files:
-        findings += _check_file(folder, inner, f"{prefix}/{inner.path}")
+    for inner in receipt.files_below(prefix):
+        findings += _check_file(layout.root, inner)
         n_bytes += inner.size
     listed = {inner.path for inner in receipt.files} | {RECEIPT_NAME}
     present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
@@ -259,24 +288,24 @@ def check_entry(layout: StoreLayout, entry: FileDigest) -> tuple[list[Finding], 
     return findings, 1 + len(receipt.files), n_bytes
 
 
-def _check_size(below: Path, entry: FileDigest, shown: str) -> list[Finding]:
+def _check_size(root: Path, entry: FileDigest) -> list[Finding]:
     try:
-        status = (below / entry.path).stat()
+        status = (root / entry.path).stat()
     except OSError as error:
         problem = "missing" if isinstance(error, FileNotFoundError) else str(error.strerror)
-        return [Finding(shown, problem)]
+        return [Finding(entry.path, problem)]
     is_whole = S_ISREG(status.st_mode) and status.st_size == entry.size
-    return [] if is_whole else [Finding(shown, "changed")]
+    return [] if is_whole else [Finding(entry.path, "changed")]
 
 
-def _check_file(below: Path, entry: FileDigest, shown: str) -> list[Finding]:
-    path = below / entry.path
+def _check_file(root: Path, entry: FileDigest) -> list[Finding]:
+    path = root / entry.path
     try:
-        found = digest_file(path, below)
+        found = digest_file(path, root)
     except FileNotFoundError:
-        return [Finding(shown, "missing")]
+        return [Finding(entry.path, "missing")]
     except OSError as error:
-        return [Finding(shown, f"cannot be read: {error.strerror}")]
+        return [Finding(entry.path, f"cannot be read: {error.strerror}")]
     if (found.size, found.sha256) != (entry.size, entry.sha256):
-        return [Finding(shown, "changed")]
+        return [Finding(entry.path, "changed")]
     return []

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from musichash_core.config import PipelineConfig
 from musichash_core.records import Partition
 from storage.backfills import (
+    PLAN,
     BackfillState,
     Step,
     begin_backfill,
@@ -42,7 +43,7 @@ from storage.runs import RunRecord
 from storage.source_files import CatalogueRows
 from storage.store import create_store, lock_owner, open_store, working_beside, writing
 from tasks.backfill_orders import BackfillError, Order
-from tasks.backfill_plan import Work, plan_rows
+from tasks.backfill_plan import Work, plan_table
 from tasks.plan import Plan, make_plan
 
 _SETTINGS = ("root", "labels", "manifest")
@@ -121,7 +122,7 @@ def _model_steps(layout: StoreLayout, generation: str) -> tuple[Step, ...]:
 
 def begin(
     store: str, order: Order, config: PipelineConfig, catalogue: Catalogue | None, *, write: bool
-) -> tuple[BackfillState, list[dict[str, Any]]]:
+) -> tuple[BackfillState, pa.Table]:
     """Make the plan of a backfill, and store it.
 
     Parameters
@@ -133,8 +134,8 @@ def begin(
 
     Returns
     -------
-    state, rows
-        The backfill and its plan, rows as in `storage.backfills.PLAN`.
+    state, plan
+        The backfill and its plan, a table of `storage.backfills.PLAN`.
 
     Raises
     ------
@@ -155,10 +156,10 @@ def begin(
         generation=generation,
         settings=_settings(order),
     )
-    rows = _plan_rows(layout, state, config, catalogue, except_ids=set())
+    plan = _plan_table(layout, state, config, catalogue, except_ids=set())
     if write:
-        begin_backfill(layout, state, rows)
-    return state, rows
+        begin_backfill(layout, state, plan)
+    return state, plan
 
 
 def extend(store: str, state: BackfillState, config: PipelineConfig) -> int:
@@ -169,22 +170,22 @@ def extend(store: str, state: BackfillState, config: PipelineConfig) -> int:
     layout = open_store(store)
     if state.kind == "collection":
         return 0
-    rows: list[dict[str, Any]] = read_plan(layout, state.name).to_pylist()
-    known = {row["track_id"] for row in rows}
-    added = _plan_rows(layout, state, config, None, except_ids=known)
-    if added:
-        write_plan(layout, state.name, [*rows, *added])
+    plan = read_plan(layout, state.name)
+    known = set(plan["track_id"].to_pylist())
+    added = _plan_table(layout, state, config, None, except_ids=known)
+    if len(added):
+        write_plan(layout, state.name, pa.concat_tables([plan, added]))
     return len(added)
 
 
-def _plan_rows(
+def _plan_table(
     layout: StoreLayout,
     state: BackfillState,
     config: PipelineConfig,
     catalogue: Catalogue | None,
     *,
     except_ids: set[str],
-) -> list[dict[str, Any]]:
+) -> pa.Table:
     wanted: set[str] = set()
     if catalogue is None:
         wanted = published_track_ids(layout) - except_ids
@@ -194,7 +195,7 @@ def _plan_rows(
                 f"with 'musichash run --catalogue DIR --store {layout.root}'"
             )
         if not wanted:
-            return []
+            return PLAN.empty_table()
         catalogue = _published_places(layout, wanted)
     extracted = read_extracted(layout, state.feature_fingerprint)
     if state.kind == "model":
@@ -202,7 +203,7 @@ def _plan_rows(
     to_extract: tuple[Partition, ...] = ()
     if "extract" in state.steps:
         to_extract = make_plan(str(layout.root), catalogue, config, allow_shrink=True).partitions
-    return plan_rows(state, catalogue, to_extract, extracted)
+    return plan_table(state, catalogue, to_extract, extracted)
 
 
 def _published_places(layout: StoreLayout, track_ids: set[str]) -> Catalogue:

@@ -1,38 +1,45 @@
 """What is left of a backfill: its plan compared with the receipts of the partitions.
 
-Public: `plan_rows`, `work_left`, `Work`, `partition_ids`, `done_partitions`,
+Plans are tables: one of a million tracks is worked on in columns, and only what is still to be
+extracted becomes records.
+
+Public: `plan_table`, `work_left`, `Work`, `partition_ids`, `done_partitions`,
 `unfinished_partitions`, `recorded_files`, `partitions_of_backfills`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from musichash_core.descriptors import description_fingerprint
 from musichash_core.records import Partition, SourceFile, WorkItem, partition_of
 from storage.backfills import (
+    PLAN,
     BackfillState,
     Step,
-    open_backfills,
+    partitions_left_to_backfills,
     read_backfill,
     read_plan,
     write_plan,
 )
-from storage.catalogue import Catalogue, read_catalogue
+from storage.catalogue import Catalogue, places_by_track, read_catalogue
 from storage.errors import ArtefactMissingError
 from storage.extracted import Extracted, read_extracted
-from storage.layout import StoreLayout
 from storage.receipts import finished_partitions
+from storage.source_files import BLOCK_ROWS, FILES, SourceFiles
 from storage.store import open_store
 
 
-def plan_rows(
+def plan_table(
     state: BackfillState,
     catalogue: Catalogue,
     to_extract: Sequence[Partition],
     extracted: Extracted,
-) -> list[dict[str, Any]]:
-    """Give the plan: each file of a catalogue with the partition it goes to, or is in.
+) -> pa.Table:
+    """Give the plan, `PLAN`: each file of a catalogue with the partition it goes to, or is in.
 
     Parameters
     ----------
@@ -41,39 +48,47 @@ def plan_rows(
     extracted : Extracted
         The others, and those that failed for good, which go nowhere.
     """
-    todo = {
-        item.file.track_id: (partition.partition_id, item)
-        for partition in to_extract
-        for item in partition.items
+    files, todo, done = catalogue.table, _assigned(to_extract), extracted.facts
+    ids = files["track_id"]
+    in_todo = pc.index_in(ids, value_set=todo["track_id"])
+    in_done = pc.index_in(ids, value_set=done["track_id"])
+    places = pc.coalesce(
+        todo["partition_id"].take(in_todo), done["partition_id"].take(in_done), pa.scalar("")
+    )
+    audio_s = pc.coalesce(
+        todo["audio_s"].take(in_todo), done["duration_s"].take(in_done), pa.scalar(0.0)
+    )
+    is_first = np.zeros(len(files), bool)
+    is_first[places_by_track(files).first] = True
+    is_collection = state.kind == "collection"
+    columns = {
+        "collection": pa.repeat(state.target, len(files)) if is_collection else files["root"],
+        "partition_id": places,
+        **{name: files[name] for name in FILES.names},
+        "attempts": pc.coalesce(todo["attempts"].take(in_todo), pa.scalar(0, pa.int32())),
+        "audio_s": pc.if_else(pa.array(is_first), audio_s, 0.0),
     }
-    facts = extracted.facts.select(["track_id", "partition_id", "duration_s"]).to_pylist()
-    done = {fact["track_id"]: fact for fact in facts}
-    rows = []
-    seen: set[str] = set()
-    for file in (row.file for row in catalogue.rows):
-        partition_id, attempts, audio_s = "", 0, 0.0
-        if file.track_id in todo:
-            partition_id, item = todo[file.track_id]
-            attempts, audio_s = item.attempts, item.estimated_s
-        elif file.track_id in done:
-            partition_id = done[file.track_id]["partition_id"]
-            audio_s = done[file.track_id]["duration_s"]
-        rows.append(
-            {
-                "collection": state.target if state.kind == "collection" else file.root,
-                "partition_id": partition_id,
-                "track_id": file.track_id,
-                "root": file.root,
-                "path": file.path,
-                "path_raw": file.path_raw,
-                "n_bytes": file.n_bytes,
-                "mtime_ns": file.mtime_ns,
-                "attempts": attempts,
-                "audio_s": 0.0 if file.track_id in seen else audio_s,
-            }
-        )
-        seen.add(file.track_id)
-    return sorted(rows, key=lambda row: (row["partition_id"], row["track_id"]))
+    table = pa.table([columns[name] for name in PLAN.names], schema=PLAN)
+    keys = table.select(["partition_id", "track_id"]).append_column("row", _numbers(len(table)))
+    order = pc.sort_indices(keys, [(key, "ascending") for key in keys.column_names])
+    return table.take(order)
+
+
+def _assigned(partitions: Sequence[Partition]) -> pa.Table:
+    """Give the tracks of some partitions, one row each."""
+    pairs = [(partition.partition_id, item) for partition in partitions for item in partition.items]
+    return pa.table(
+        {
+            "track_id": pa.array([item.file.track_id for _, item in pairs], pa.string()),
+            "partition_id": pa.array([partition_id for partition_id, _ in pairs], pa.string()),
+            "attempts": pa.array([item.attempts for _, item in pairs], pa.int32()),
+            "audio_s": pa.array([item.estimated_s for _, item in pairs], pa.float64()),
+        }
+    )
+
+
+def _numbers(count: int) -> pa.Array:
+    return pa.array(np.arange(count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,89 +114,87 @@ def work_left(store: str, state: BackfillState) -> Work:
     nightly run extracted meanwhile, move in the plan to where they are now.
     """
     layout = open_store(store)
-    rows: list[dict[str, Any]] = read_plan(layout, state.name).to_pylist()
+    plan = read_plan(layout, state.name)
     if "extract" not in state.steps:
-        return Work((), partition_ids(rows))
+        return Work((), partition_ids(plan))
     finished = set(finished_partitions(layout.features_root(state.feature_fingerprint)))
-    if partition_ids(rows) <= finished:
-        return Work((), partition_ids(rows))
-    extracted = read_extracted(layout, state.feature_fingerprint)
-    if _moved(rows, finished, extracted):
-        write_plan(layout, state.name, rows)
-    groups = {
-        name: {row["track_id"]: _item(row) for row in members}
-        for name, members in _unfinished(rows, finished).items()
-    }
+    if not _is_unfinished(plan, finished).true_count:
+        return Work((), partition_ids(plan))
+    moved = _moved(plan, finished, read_extracted(layout, state.feature_fingerprint))
+    if moved is not None:
+        plan = moved
+        write_plan(layout, state.name, plan)
+    groups = _items(plan.filter(_is_unfinished(plan, finished)))
     return Work(
         tuple(Partition(name, tuple(items.values())) for name, items in groups.items()),
-        partition_ids(rows),
+        partition_ids(plan),
     )
 
 
-def partition_ids(rows: Iterable[dict[str, Any]]) -> frozenset[str]:
+def partition_ids(plan: pa.Table) -> frozenset[str]:
     """Give the partitions of a plan."""
-    return frozenset(row["partition_id"] for row in rows) - {""}
+    return frozenset(plan["partition_id"].unique().to_pylist()) - {""}
 
 
-def _item(row: dict[str, Any]) -> WorkItem:
-    file = SourceFile(
-        *(row[name] for name in ("track_id", "root", "path", "path_raw", "n_bytes", "mtime_ns"))
-    )
-    return WorkItem(file, row["attempts"], row["audio_s"])
+def _is_unfinished(plan: pa.Table, finished: set[str]) -> pa.BooleanArray:
+    """Mark the files that go to a partition without a receipt."""
+    names = plan["partition_id"].combine_chunks()
+    settled = pa.array(["", *sorted(finished)], pa.string())
+    return pc.invert(pc.is_in(names, value_set=settled))
 
 
-def _moved(rows: list[dict[str, Any]], finished: set[str], extracted: Extracted) -> bool:
-    """Move rows of unfinished partitions to where their tracks are; tell whether any moved."""
-    facts = extracted.facts.select(["track_id", "partition_id"]).to_pylist()
-    places = {fact["track_id"]: fact["partition_id"] for fact in facts}
-    tried = {row["track_id"]: row["attempts"] for row in extracted.failures.to_pylist()}
-    has_moved = False
-    for members in _unfinished(rows, finished).values():
-        left = [row for row in members if not _move(row, places, tried)]
-        if len(left) < len(members):
-            has_moved = True
-            items = {row["track_id"]: _item(row) for row in left}
-            for row in left:
-                row["partition_id"] = partition_of(tuple(items.values())).partition_id
-    return has_moved
-
-
-def _move(row: dict[str, Any], places: dict[str, str], tried: dict[str, int]) -> bool:
-    """Move a row whose track was done or has failed since; tell whether it was."""
-    if row["track_id"] in places:
-        row["partition_id"] = places[row["track_id"]]
-    elif tried.get(row["track_id"], 0) > row["attempts"]:
-        row["partition_id"] = ""
-    else:
-        return False
-    return True
-
-
-def _unfinished(
-    rows: Iterable[dict[str, Any]], finished: set[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Group the rows of partitions without a receipt."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["partition_id"] and row["partition_id"] not in finished:
-            groups.setdefault(row["partition_id"], []).append(row)
+def _items(plan: pa.Table) -> dict[str, dict[str, WorkItem]]:
+    """Give partition -> track -> what is to be extracted, the first file of each track."""
+    groups: dict[str, dict[str, WorkItem]] = {}
+    for batch in plan.to_batches(max_chunksize=BLOCK_ROWS):
+        for row in batch.to_pylist():
+            file = SourceFile(**{name: row[name] for name in FILES.names})
+            item = WorkItem(file, row["attempts"], row["audio_s"])
+            groups.setdefault(row["partition_id"], {}).setdefault(file.track_id, item)
     return groups
+
+
+def _moved(plan: pa.Table, finished: set[str], extracted: Extracted) -> pa.Table | None:
+    """Move files of unfinished partitions to where their tracks are now; None when none moves.
+
+    What is left of a partition that loses tracks gets the name that it then has.
+    """
+    is_unfinished = _is_unfinished(plan, finished)
+    ids, names = plan["track_id"].combine_chunks(), plan["partition_id"].combine_chunks()
+    facts, failures = extracted.facts, extracted.failures
+    places = facts["partition_id"].take(pc.index_in(ids, value_set=facts["track_id"]))
+    tries = failures["attempts"].take(pc.index_in(ids, value_set=failures["track_id"]))
+    has_failed = pc.fill_null(pc.greater(tries, plan["attempts"]), fill_value=False)
+    places = pc.coalesce(places, pc.if_else(has_failed, "", pa.scalar(None, pa.string())))
+    is_moving = pc.and_(is_unfinished, pc.is_valid(places)).combine_chunks()
+    if not is_moving.true_count:
+        return None
+    is_cut = pc.is_in(names, value_set=pc.unique(names.filter(is_moving)))
+    is_left = pc.and_(is_cut, pc.and_not(is_unfinished, is_moving))
+    renamed = {
+        name: partition_of(tuple(items.values())).partition_id
+        for name, items in _items(plan.filter(is_left)).items()
+    }
+    new_names = pa.array([renamed.get(name) for name in names.filter(is_left).to_pylist()])
+    names = pc.if_else(is_moving, places, names)
+    names = pc.replace_with_mask(names.combine_chunks(), is_left, new_names.cast(pa.string()))
+    column = plan.schema.get_field_index("partition_id")
+    return plan.set_column(column, PLAN.field("partition_id"), names)
 
 
 def unfinished_partitions(store: str, state: BackfillState) -> set[str]:
     """List the partitions of the plan that have not been through every step."""
-    rows = read_plan(open_store(store), state.name).select(["partition_id"]).to_pylist()
-    planned = partition_ids(rows)
+    planned = partition_ids(read_plan(open_store(store), state.name))
     return {name for step in state.steps for name in planned - done_partitions(store, state, step)}
 
 
-def recorded_files(store: str, name: str) -> list[SourceFile]:
+def recorded_files(store: str, name: str) -> SourceFiles:
     """Give the files of an open backfill's plan, so that a later scan need not read them again."""
     layout = open_store(store)
     state = read_backfill(layout, name)
     if state is None or not state.is_open:
-        return []
-    return [_item(row).file for row in read_plan(layout, name).to_pylist()]
+        return SourceFiles.of(())
+    return SourceFiles(read_plan(layout, name).select(FILES.names).cast(FILES))
 
 
 def partitions_of_backfills(store: str, feature_fingerprint: str) -> set[str]:
@@ -191,28 +204,11 @@ def partitions_of_backfills(store: str, feature_fingerprint: str) -> set[str]:
     the tracks too.
     """
     layout = open_store(store)
-    plans = [
-        read_plan(layout, state.name)
-        for state in open_backfills(layout)
-        if state.kind == "collection" and state.feature_fingerprint == feature_fingerprint
-    ]
-    if not plans:
-        return set()
-    needed = _catalogue_ids(layout)
-    left: set[str] = set()
-    shared: set[str] = {""}
-    for plan in plans:
-        names = plan["partition_id"].to_pylist()
-        for name, track_id in zip(names, plan["track_id"].to_pylist(), strict=True):
-            (shared if track_id in needed else left).add(name)
-    return left - shared
-
-
-def _catalogue_ids(layout: StoreLayout) -> set[str]:
     try:
-        return set(read_catalogue(layout).by_track())
+        track_ids = read_catalogue(layout).table["track_id"]
     except ArtefactMissingError:
-        return set()
+        track_ids = pa.chunked_array([], pa.string())
+    return partitions_left_to_backfills(layout, feature_fingerprint, track_ids)
 
 
 def done_partitions(store: str, state: BackfillState, step: Step) -> set[str]:

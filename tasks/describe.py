@@ -3,19 +3,29 @@
 A track's description depends on its features alone, so it is computed once, whatever models are
 trained on it later.
 
-Public: `describe_partition`, `partitions_to_describe`.
+Public: `describe_partition`, `partitions_to_describe`, `probe_describing`.
 """
 
 import time
+from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING
 
-from musichash_core.descriptors import N_DESCRIPTORS, describe_with_halves, description_fingerprint
+from musichash_core.descriptors import (
+    N_DESCRIPTORS,
+    TrackDescription,
+    describe_with_halves,
+    description_fingerprint,
+)
 from musichash_core.process_memory import peak_memory_bytes
 from musichash_core.records import PartitionSummary
 from storage.description_store import write_descriptions
-from storage.feature_store import FeaturePartition
+from storage.feature_store import FeaturePartition, StoredTrack
 from storage.receipts import finished_partitions
 from storage.store import open_store
 from tasks.resources import tagging_network
+
+if TYPE_CHECKING:  # importing it loads torch, which most stages do not need
+    from musichash_core.musicnn.networks import MusiCNN
 
 
 def partitions_to_describe(store: str, feature_fingerprint: str) -> tuple[list[str], int]:
@@ -44,10 +54,8 @@ def describe_partition(store: str, partition_id: str, feature_fingerprint: str) 
     partition = FeaturePartition(layout.feature_partition_path(feature_fingerprint, partition_id))
     described = []
     audio_s = 0.0
-    for (stored, track), (_, tagger_frames) in zip(
-        partition.track_frames(), partition.tagger_frames(), strict=True
-    ):
-        described.append((stored.track_id, describe_with_halves(network, track, tagger_frames)))
+    for stored, description in _described(network, partition):
+        described.append((stored.track_id, description))
         audio_s += stored.duration_s
     folder = layout.description_partition_path(
         feature_fingerprint, description_fingerprint(), partition_id
@@ -67,3 +75,23 @@ def describe_partition(store: str, partition_id: str, feature_fingerprint: str) 
         n_bytes=sum(path.stat().st_size for path in folder.iterdir()),
         peak_memory_bytes=peak_memory_bytes(),
     )
+
+
+def probe_describing(
+    store: str, partition_id: str, feature_fingerprint: str, track_ids: tuple[str, ...]
+) -> None:
+    """Describe some tracks of a partition and store nothing: to find one that kills its worker."""
+    folder = open_store(store).feature_partition_path(feature_fingerprint, partition_id)
+    for _ in _described(tagging_network(), FeaturePartition(folder), only=track_ids):
+        pass
+
+
+def _described(
+    network: "MusiCNN", partition: FeaturePartition, only: Container[str] | None = None
+) -> Iterator[tuple[StoredTrack, list[TrackDescription]]]:
+    """Describe the tracks of a partition, all of them or some."""
+    for (stored, track), (_, tagger_frames) in zip(
+        partition.track_frames(), partition.tagger_frames(), strict=True
+    ):
+        if only is None or stored.track_id in only:
+            yield stored, describe_with_halves(network, track, tagger_frames)

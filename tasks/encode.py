@@ -1,10 +1,10 @@
 """Stage 6, encode: genre predictions and hash codes of the tracks of a partition.
 
-Public: `encode_partition`, `partitions_to_encode`.
+Public: `encode_partition`, `partitions_to_encode`, `probe_encoding`.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from musichash_core.descriptors import N_DESCRIPTORS, TrackDescription, description_fingerprint
@@ -23,7 +23,7 @@ from tasks.resources import loaded_models
 
 if TYPE_CHECKING:  # importing them loads torch, which most stages do not need
     from musichash_core.descriptor_models import DescriptorModels
-    from musichash_core.inference import EncodedTrack
+    from musichash_core.inference import EncodedTrack, MusicModels
 
 
 def partitions_to_encode(
@@ -63,23 +63,13 @@ def encode_partition(
     ArtefactMissingError
         If the generation reads descriptions, and the partition is not described yet.
     """
-    from musichash_core.inference import MusicModels, encode_track
-
     started = time.process_time()
     layout = open_store(store)
     models = loaded_models(store, generation, feature_fingerprint)
     partition = FeaturePartition(layout.feature_partition_path(feature_fingerprint, partition_id))
-    results: Iterator[tuple[StoredTrack, EncodedTrack]]
-    if isinstance(models, MusicModels):
-        networks = models
-        results = (
-            (stored, encode_track(networks, track)) for stored, track in partition.track_frames()
-        )
-    else:
-        results = _encoded_descriptions(layout, partition, feature_fingerprint, models)
     encoded = []
     audio_s = 0.0
-    for stored, result in results:
+    for stored, result in _encoded(layout, models, partition, feature_fingerprint):
         encoded.append((stored.track_id, result))
         audio_s += stored.duration_s
     folder = layout.encoded_partition_path(generation, partition_id)
@@ -100,11 +90,45 @@ def encode_partition(
     )
 
 
+def probe_encoding(
+    store: str,
+    partition_id: str,
+    feature_fingerprint: str,
+    generation: str,
+    track_ids: tuple[str, ...],
+) -> None:
+    """Encode some tracks of a partition and store nothing: to find one that kills its worker."""
+    layout = open_store(store)
+    models = loaded_models(store, generation, feature_fingerprint)
+    partition = FeaturePartition(layout.feature_partition_path(feature_fingerprint, partition_id))
+    for _ in _encoded(layout, models, partition, feature_fingerprint, only=track_ids):
+        pass
+
+
+def _encoded(
+    layout: StoreLayout,
+    models: "MusicModels | DescriptorModels",
+    partition: FeaturePartition,
+    feature_fingerprint: str,
+    only: Container[str] | None = None,
+) -> "Iterator[tuple[StoredTrack, EncodedTrack]]":
+    """Encode the tracks of a partition, all of them or some."""
+    from musichash_core.inference import MusicModels, encode_track
+
+    if not isinstance(models, MusicModels):
+        yield from _encoded_descriptions(layout, partition, feature_fingerprint, models, only)
+        return
+    for stored, track in partition.track_frames():
+        if only is None or stored.track_id in only:
+            yield stored, encode_track(models, track)
+
+
 def _encoded_descriptions(
     layout: StoreLayout,
     partition: FeaturePartition,
     feature_fingerprint: str,
     models: "DescriptorModels",
+    only: Container[str] | None,
 ) -> "Iterator[tuple[StoredTrack, EncodedTrack]]":
     """Encode each track of a partition from its stored description, that of the whole track."""
     from musichash_core.descriptor_models import encode_description
@@ -120,6 +144,8 @@ def _encoded_descriptions(
             "'musichash describe'"
         )
     for number, stored in enumerate(tracks):
+        if only is not None and stored.track_id not in only:
+            continue
         whole = TrackDescription(
             vector=described.vectors[number, 0],
             tag_probabilities=described.tag_probabilities[number, 0],

@@ -1,6 +1,6 @@
 """The model generations of a store: what each is, and what it has of the published tracks.
 
-Public: `describe_generations`, `named_generation`.
+Public: `describe_generations`, `named_generation`, `generation_in_force`.
 """
 
 from datetime import UTC, datetime
@@ -29,6 +29,11 @@ IN_FORCE, EARLIER, CANDIDATE = "in force", "earlier", "candidate"
 def named_generation(store: str, name: str) -> str:
     """Give the generation of a store that a name, or the beginning of one, stands for."""
     return find_generation(open_store(store), name)
+
+
+def generation_in_force(store: str) -> str | None:
+    """Give the generation that the next snapshot will use; None when no model is trained yet."""
+    return selected_generation(open_store(store))
 
 
 def describe_generations(store: str) -> list[dict[str, Any]]:

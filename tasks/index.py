@@ -17,7 +17,7 @@ from storage.assembling import (
     with_runs_table,
 )
 from storage.catalogue import read_catalogue
-from storage.errors import ArtefactMissingError, StoreError
+from storage.errors import ArtefactMissingError
 from storage.extracted import read_extracted
 from storage.generations import read_model_card, selected_generation
 from storage.layout import StoreLayout
@@ -27,6 +27,7 @@ from storage.runs import RunRecord
 from storage.snapshots import Snapshot, current_snapshot, publish_snapshot
 from storage.store import open_store
 from storage.tables import write_part
+from tasks.account import Counted, accounted
 from tasks.ledger import closed
 
 
@@ -47,10 +48,6 @@ class Published:
     snapshot: Snapshot
     is_new: bool
     record: RunRecord
-
-
-class AccountingError(StoreError):
-    """The numbers of a run do not add up; nothing is published."""
 
 
 class TooManyFailuresError(MusicHashError):
@@ -86,7 +83,9 @@ def publish(
     extracted = read_extracted(layout, config.feature_fingerprint, keep=True)
     tables = collect_tables(layout, catalogue, extracted, generation=generation, n_bits=n_bits)
     removed = published_track_ids(layout) - set(tables.tracks["track_id"].to_pylist())
-    record = _account(record, tables, n_done=n_done, n_reused=n_reused, n_removed=len(removed))
+    encoded = {"codes": len(tables.codes), "predictions": len(tables.predictions)}
+    counted = Counted(n_done, n_reused, len(removed), encoded)
+    record = accounted(record, tables.tracks, tables.failures, counted)
     _check_failed_share(record, config.max_failed_share, tables.failures)
     snapshot = _assemble(layout, config, generation, tables)
     current = current_snapshot(layout)
@@ -96,30 +95,6 @@ def publish(
     number = publish_snapshot(layout, complete)
     published = replace(complete, number=number)
     return Published(published, is_new=True, record=replace(record, snapshot=number))
-
-
-def _account(
-    record: RunRecord, tables: LiveTables, *, n_done: int, n_reused: int, n_removed: int
-) -> RunRecord:
-    """Fill in the run's numbers and prove that every track seen is in exactly one of them."""
-    n_ok = len(tables.codes)
-    filled = replace(
-        record,
-        seen=len(tables.tracks) + tables.n_unreadable + n_removed,
-        done=n_done,
-        reused=n_reused,
-        failed=len(tables.failures) - tables.n_quarantined,
-        quarantined=tables.n_quarantined,
-        removed=n_removed,
-    )
-    if not filled.is_balanced or n_done + n_reused != n_ok or len(tables.predictions) != n_ok:
-        raise AccountingError(
-            f"the account does not balance: {filled.seen} seen, {filled.done} done, "
-            f"{filled.reused} reused, {filled.failed} failed, {filled.quarantined} quarantined, "
-            f"{filled.removed} removed, {n_ok} codes, {len(tables.predictions)} predictions; "
-            "nothing is published: run 'musichash verify' and report this"
-        )
-    return filled
 
 
 def _check_failed_share(record: RunRecord, max_failed_share: float, failures: pa.Table) -> None:

@@ -5,7 +5,9 @@ Public: `begin_run`, `holding`, `closed`, `OpenRun`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
+from storage.errors import StoreError
 from storage.layout import StoreLayout
 from storage.owned_locks import HeldLock
 from storage.runs import (
@@ -14,9 +16,17 @@ from storage.runs import (
     closed_record,
     finish_run,
     keep_run,
+    read_runs,
     start_run,
 )
-from storage.store import check_still_writing, create_store, open_store, writing
+from storage.snapshots import read_pointer
+from storage.store import (
+    check_not_fetched,
+    check_still_writing,
+    create_store,
+    open_store,
+    writing,
+)
 
 DONE = "done"
 DONE_WITH_FAILURES = "done-with-failures"
@@ -73,8 +83,15 @@ def holding(store: str, *, create: bool = False, kind: str = "a command") -> Ite
         Make the store if it does not exist.
     kind : str
         Command that is named to whoever is refused meanwhile.
+
+    Raises
+    ------
+    StorePlaceError
+        If the store was fetched from a replica.
+    StoreError
+        If the store cannot be written, has another format, or is in use.
     """
-    layout = create_store(store) if create else open_store(store)
+    layout = _own_store(store, create=create)
     with writing(layout, what=kind) as held:
         _close_killed(layout, held)
         yield held
@@ -93,10 +110,12 @@ def begin_run(store: str, *, create: bool = False, kind: str = "nightly") -> Ite
 
     Raises
     ------
+    StorePlaceError
+        If the store was fetched from a replica.
     StoreError
         If the store cannot be written, has another format, or is in use.
     """
-    layout = create_store(store) if create else open_store(store)
+    layout = _own_store(store, create=create)
     with writing(layout, what=kind) as held:
         _close_killed(layout, held)
         run = OpenRun(layout, held, start_run(layout, kind=kind))
@@ -111,11 +130,31 @@ def begin_run(store: str, *, create: bool = False, kind: str = "nightly") -> Ite
         run.end(state=_end_state(run.record))
 
 
+def _own_store(store: str, *, create: bool) -> StoreLayout:
+    layout = create_store(store) if create else open_store(store)
+    check_not_fetched(layout)
+    return layout
+
+
 def _close_killed(layout: StoreLayout, held: HeldLock) -> None:
     last_signs = {}
     if held.previous is not None and held.previous.run_id is not None:
         last_signs[held.previous.run_id] = held.previous.heartbeat
-    close_killed_runs(layout, last_signs=last_signs)
+    killed = close_killed_runs(layout, last_signs=last_signs)
+    if killed:
+        _name_what_it_published(layout, killed[-1])
+
+
+def _name_what_it_published(layout: StoreLayout, killed: RunRecord) -> None:
+    """Give a run that was killed after it had replaced the pointer the snapshot that it published.
+
+    Else nothing would tell it from a manifest that no reader has ever been led to.
+    """
+    with suppress(StoreError):  # a pointer or a ledger that is damaged is not this run's matter
+        pointer = read_pointer(layout)
+        known = {record.snapshot for record in read_runs(layout)}
+        if pointer is not None and pointer.number not in known:
+            keep_run(layout, replace(killed, snapshot=pointer.number))
 
 
 def closed(record: RunRecord) -> RunRecord:

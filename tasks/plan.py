@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from musichash_core.config import PartitionConfig, PipelineConfig
 from musichash_core.descriptors import description_fingerprint
 from musichash_core.records import Partition, WorkItem, partition_of
-from storage.backfills import open_backfills, read_plan
+from storage.backfills import partitions_left_to_backfills
 from storage.catalogue import Catalogue
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.extracted import Extracted, read_extracted
@@ -303,12 +303,14 @@ def _loads(
     }
     finished: dict[str, list[str]] = {"describe": [], "encode": []}
     fingerprint = config.feature_fingerprint
+    others: list[str] = []
     if layout is not None:
+        track_ids = changes.tracks["track_id"]
+        others = sorted(partitions_left_to_backfills(layout, fingerprint, track_ids))
         described = layout.descriptions_root(fingerprint, description_fingerprint())
         finished["describe"] = finished_partitions(described)
         if generation is not None:
             finished["encode"] = finished_partitions(layout.encoded_root(generation))
-    others = _left_to_backfills(layout, fingerprint, changes.tracks["track_id"])
     if config.models.encoder == "musicnn":
         loads["describe"] = _unfinished(known.facts, finished["describe"] + others) + new
     loads["encode"] = _unfinished(known.facts, finished["encode"] + others) + new
@@ -327,22 +329,6 @@ def _unfinished(facts: pa.Table, finished: Sequence[str]) -> list[Load]:
         Load(row["track_id_count"], row["duration_s_sum"])
         for row in grouped.sort_by("partition_id").to_pylist()
     ]
-
-
-def _left_to_backfills(
-    layout: StoreLayout | None, fingerprint: str, track_ids: pa.ChunkedArray
-) -> list[str]:
-    """List the partitions that backfills go on with, and no run: they hold none of its tracks."""
-    states = [] if layout is None else open_backfills(layout)
-    left: set[str] = set()
-    for state in states:
-        if layout is None or (state.kind, state.feature_fingerprint) != ("collection", fingerprint):
-            continue
-        plan = read_plan(layout, state.name)
-        is_shared = pc.is_in(plan["track_id"], value_set=track_ids)
-        shared = plan["partition_id"].filter(is_shared).unique().to_pylist()
-        left |= set(plan["partition_id"].unique().to_pylist()) - set(shared)
-    return sorted(left)
 
 
 def scanned_at(store: str) -> datetime:

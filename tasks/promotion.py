@@ -4,7 +4,7 @@ Nothing is scanned, decoded or computed: the tracks and failures are those that 
 scan that is not finished does not matter. Tables and index are written first, then the generation
 is announced, then the snapshot's pointer is replaced, which decides; see `storage.generations`.
 
-Public: `promote`, `Promoted`, `preview_comparison`, `PromotionAccountError`.
+Public: `promote`, `Promoted`, `preview_comparison`.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from musichash_core.failure_codes import QUARANTINE_CODE
 from storage.assembling import (
     SnapshotParts,
     assemble_snapshot,
@@ -23,7 +21,7 @@ from storage.assembling import (
 )
 from storage.comparisons import write_comparison
 from storage.encoded_store import EncodedTables, gather_encoded
-from storage.errors import DamagedArtefactError, StoreError
+from storage.errors import DamagedArtefactError
 from storage.extracted import read_extracted
 from storage.generations import (
     announce_generation,
@@ -40,15 +38,12 @@ from storage.schemas import TRACK_FACTS, TRACKS
 from storage.snapshots import Snapshot, publish_snapshot
 from storage.store import open_store
 from storage.tables import table_of, write_part
+from tasks.account import Counted, accounted
 from tasks.generation_comparison import Comparing, compare_encoded
 from tasks.ledger import closed
 from tasks.promotion_plan import PromotionPlan, check_complete, ok_tracks, plan_for
 
 _FACT_NAMES = [name for name in TRACK_FACTS.names if name in TRACKS.names and name != "track_id"]
-
-
-class PromotionAccountError(StoreError):
-    """The numbers of a promotion do not add up; nothing is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +91,14 @@ def promote(store: str, record: RunRecord, generation: str) -> Promoted:
 
     Raises
     ------
-    UnknownGenerationError, IncompleteGenerationError
+    UnknownGenerationError, IncompleteGenerationError, AccountingError
     """
     layout = open_store(store)
     current = require_snapshot(layout)
     plan = plan_for(layout, current, find_generation(layout, generation))
     tracks = read_table(layout, current, "tracks")
-    record = _account(record, tracks, read_table(layout, current, "failures"))
+    failures = read_table(layout, current, "failures")
+    record = accounted(record, tracks, failures, Counted(reused=len(ok_tracks(tracks))))
     if plan.is_done:
         select_generation(layout, plan.generation)
         return Promoted(current, False, replace(record, snapshot=current.number), None)
@@ -118,26 +114,6 @@ def promote(store: str, record: RunRecord, generation: str) -> Promoted:
     return Promoted(
         replace(complete, number=number), True, replace(record, snapshot=number), comparison
     )
-
-
-def _account(record: RunRecord, tracks: pa.Table, failures: pa.Table) -> RunRecord:
-    """Fill in the run's numbers: every published track is reused, or failed as before."""
-    n_quarantined = int(pc.sum(pc.equal(failures["code"], QUARANTINE_CODE)).as_py() or 0)
-    n_unreadable = int(pc.sum(pc.equal(failures["track_id"], "")).as_py() or 0)
-    filled = replace(
-        record,
-        seen=len(tracks) + n_unreadable,
-        reused=len(ok_tracks(tracks)),
-        failed=len(failures) - n_quarantined,
-        quarantined=n_quarantined,
-    )
-    if not filled.is_balanced:
-        raise PromotionAccountError(
-            f"the account of the current snapshot does not balance: {filled.seen} seen, "
-            f"{filled.reused} reused, {filled.failed} failed, {filled.quarantined} quarantined; "
-            "nothing is published: run 'musichash verify' and report this"
-        )
-    return filled
 
 
 def _codes_of(layout: StoreLayout, plan: PromotionPlan, tracks: pa.Table) -> EncodedTables:

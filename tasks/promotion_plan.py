@@ -98,8 +98,8 @@ def plan_for(layout: StoreLayout, snapshot: Snapshot, generation: str) -> Promot
     card = read_model_card(layout, generation)
     fingerprint = card["feature_fingerprint"]
     needed = set(ok_tracks(read_table(layout, snapshot, "tracks"))["track_id"].to_pylist())
-    tracks_of = _tracks_of_partitions(layout, snapshot, fingerprint, needed)
     encoded = set(finished_partitions(layout.encoded_root(generation)))
+    tracks_of = _tracks_of_partitions(layout, snapshot, fingerprint, needed, encoded)
     to_encode = tuple(name for name in sorted(tracks_of) if name not in encoded)
     to_describe: tuple[str, ...] = ()
     if (description := card.get("description_fingerprint")) is not None:
@@ -125,9 +125,17 @@ def ok_tracks(tracks: pa.Table) -> pa.Table:
 
 
 def _tracks_of_partitions(
-    layout: StoreLayout, snapshot: Snapshot, fingerprint: str, needed: set[str]
+    layout: StoreLayout,
+    snapshot: Snapshot,
+    fingerprint: str,
+    needed: set[str],
+    encoded: set[str],
 ) -> dict[str, list[str]]:
-    """Find the partition of each track: where it can be, one that the snapshot lists."""
+    """Find the partition of each track: where it can be, one that the snapshot lists.
+
+    Where that one is not encoded, another that has the track and is encoded takes its place.
+    """
+    places: dict[str, str] = {}
     if fingerprint == snapshot.feature_fingerprint:
         root = layout.features_root(fingerprint)
         listed = [layout.root / entry.path for entry in snapshot.files]
@@ -138,10 +146,12 @@ def _tracks_of_partitions(
             if folder.parent == root
             for track_id in FeaturePartition(folder).facts()["track_id"].to_pylist()
         }
-    else:
-        facts = read_extracted(layout, fingerprint).facts
+    if not needed <= {track_id for track_id, name in places.items() if name in encoded}:
+        facts = read_extracted(layout, fingerprint).facts_in(encoded)
         columns = (facts[name].to_pylist() for name in ("track_id", "partition_id"))
-        places = dict(zip(*columns, strict=True))
+        for track_id, name in zip(*columns, strict=True):
+            if places.get(track_id) not in encoded and (name in encoded or track_id not in places):
+                places[track_id] = name
     found: dict[str, list[str]] = {}
     for track_id in sorted(needed & places.keys()):
         found.setdefault(places[track_id], []).append(track_id)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from musichash_core.failure_codes import FAILURE_CODES
-from storage.runs import RunRecord
+from storage.runs import KILLED, RunRecord
 
 TOP_NAMES = 20
 """Labels, genres and formats that are listed by name."""
@@ -267,9 +267,7 @@ def run_facts(
     if own is not None:
         accounts[own.run_id] = replace(own, wall_s=_seconds_since(own.started))
     records = [
-        _closed(accounts[record.run_id])
-        if record.finished is None and record.run_id in accounts
-        else record
+        _completed(record, accounts[record.run_id]) if record.run_id in accounts else record
         for record in sorted(ledger, key=_time_of)
     ]
     accounted = [record for record in records if record.seen and record.state != "failed"]
@@ -286,10 +284,15 @@ def _time_of(record: RunRecord) -> tuple[str, str]:
     return record.started, record.finished or "~"
 
 
-def _closed(record: RunRecord) -> RunRecord:
-    """Name the state in which a run ends that has published, and has only to report it."""
-    has_failures = record.failed + record.quarantined > 0
-    return replace(record, state="done-with-failures" if has_failures else "done")
+def _completed(record: RunRecord, account: RunRecord) -> RunRecord:
+    """Add to a run's record what it had counted before it could say so in the ledger."""
+    if record.state == KILLED:
+        return replace(account, state=KILLED, finished=record.finished, wall_s=record.wall_s)
+    if record.finished is not None:
+        return record
+    # It has published, and has only to report it.
+    has_failures = account.failed + account.quarantined > 0
+    return replace(account, state="done-with-failures" if has_failures else "done")
 
 
 def _seconds_since(started: str) -> float:

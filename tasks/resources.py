@@ -4,6 +4,7 @@ Public: `check_decoder`, `decoder_box`, `loaded_models`, `tagging_network`, `war
 `code_fingerprint`.
 """
 
+import gc
 import hashlib
 import importlib
 import threading
@@ -24,10 +25,20 @@ if TYPE_CHECKING:  # importing it loads torch, which most stages do not need
 PACKAGES = ("flows", "tasks", "storage", "musichash_core")
 
 
+USUAL_COLLECTION = (700, 10, 10)
+"""Thresholds of the garbage collector as Python sets them, for work that makes large arrays."""
+
+
 def warm_worker() -> None:
-    """Load the compiled kernels and the storage engines, so that no track pays for it."""
+    """Load the compiled kernels and the storage engines, so that no track pays for it.
+
+    What is loaded stays, and the garbage collector need not look through it again.
+    """
     importlib.import_module("storage.feature_store")
     warm_kernels()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*USUAL_COLLECTION)
 
 
 def check_decoder(config: DecodeConfig) -> None:

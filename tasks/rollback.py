@@ -10,6 +10,7 @@ from typing import Any
 from storage.errors import ArtefactMissingError, StoreError
 from storage.generations import announce_generation, select_generation, selected_generation
 from storage.layout import StoreLayout
+from storage.runs import read_runs
 from storage.snapshots import list_snapshots, point_at, read_snapshot
 from storage.store import open_store
 from storage.verify import Finding, check_sizes, verify_snapshot
@@ -105,7 +106,9 @@ def _go_to(
 def _one_before(layout: StoreLayout, current: int | None) -> int:
     """Give the newest readable snapshot before the current one; the newest, if that is unknown."""
     numbers = [entry for entry in list_snapshots(layout) if current is None or entry < current]
-    for number in reversed(numbers):
+    seen = _ended_with(layout)
+    # A manifest whose publishing was killed was never before a reader: others come first.
+    for number in sorted(numbers, key=lambda entry: (entry in seen, entry), reverse=True):
         try:
             return read_snapshot(layout, number).number
         except StoreError:
@@ -115,6 +118,14 @@ def _one_before(layout: StoreLayout, current: int | None) -> int:
         if current is not None
         else f"the store {layout.root} has no snapshot to go back to; 'musichash run' publishes one"
     )
+
+
+def _ended_with(layout: StoreLayout) -> set[int | None]:
+    """Give the snapshots that were current when some run ended."""
+    try:
+        return {record.snapshot for record in read_runs(layout)}
+    except StoreError:  # the ledger is damaged: then all are alike
+        return set()
 
 
 def _feature_fingerprint(layout: StoreLayout, number: int | None) -> str | None:

@@ -25,9 +25,10 @@ from storage.collections import Collection, CollectionError, read_collections
 from storage.errors import ArtefactMissingError, CatalogueError, ManifestError
 from storage.file_identities import DEFAULT_MAX_FILE_MB
 from storage.labels import labels_from_file, labels_from_folders
+from storage.layout import StoreLayout
 from storage.manifest import Manifest, read_manifest, scan_manifest
 from storage.source_files import CatalogueRows, SourceFiles
-from storage.store import check_apart, open_store
+from storage.store import check_apart, check_not_fetched, open_store
 
 __all__ = [
     "Catalogue",
@@ -110,6 +111,7 @@ def look(
     ------
     CatalogueError, CollectionError, LabelsError, ManifestError, StoreError
     """
+    check_not_fetched(StoreLayout(Path(store)))  # before hours of reading, not after
     registered = _registered(store)
     check_roots(roots)
     check_apart(store, roots)

@@ -10,7 +10,7 @@ from typing import Any
 from storage.atomic import FileDigest
 from storage.errors import StoreError
 from storage.layout import RECEIPT_NAME, StoreLayout
-from storage.published import read_table
+from storage.published import read_table, require_snapshot
 from storage.receipts import read_receipt
 from storage.runs import read_runs
 from storage.snapshots import (
@@ -21,7 +21,7 @@ from storage.snapshots import (
     read_snapshot,
 )
 from storage.store import open_store
-from storage.verify import check_sizes, verify_all
+from storage.verify import absent_partitions, check_sizes, verify_all
 
 
 def list_all(store: str) -> dict[str, Any]:
@@ -106,13 +106,16 @@ def pointed_number(layout: StoreLayout) -> tuple[int | None, str | None]:
 
 
 def _readable_others(layout: StoreLayout, number: int) -> list[Snapshot]:
-    others = []
-    for other in list_snapshots(layout):
-        try:
-            others += [read_snapshot(layout, other)] if other != number else []
-        except StoreError:  # its files are not known, so it shares none
-            continue
-    return others
+    others = [other for other in list_snapshots(layout) if other != number]
+    # Of one that is damaged the files are not known, so it shares none.
+    return [snapshot for other in others if (snapshot := _read_if_whole(layout, other))]
+
+
+def _read_if_whole(layout: StoreLayout, number: int) -> Snapshot | None:
+    try:
+        return read_snapshot(layout, number)
+    except StoreError:
+        return None
 
 
 def _kinds_of_runs(layout: StoreLayout) -> dict[str, str]:
@@ -183,13 +186,24 @@ def verify_everything(
     Returns
     -------
     dict
-        ``snapshots``, ``files``, ``bytes`` and ``findings`` (empty when all is well).
+        ``snapshots``, ``files``, ``bytes``, ``findings`` (empty when all is well) and
+        ``not_fetched``, as in `tasks.status.verify_store`.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If no snapshot is there.
     """
     layout = open_store(store)
+    if not list_snapshots(layout):
+        require_snapshot(layout)
     findings, n_files, n_bytes = verify_all(layout, on_progress=on_progress)
+    numbers = list_snapshots(layout)
+    readable = [snapshot for number in numbers if (snapshot := _read_if_whole(layout, number))]
     return {
-        "snapshots": list_snapshots(layout),
+        "snapshots": numbers,
         "files": n_files,
         "bytes": n_bytes,
         "findings": [asdict(finding) for finding in findings],
+        "not_fetched": absent_partitions(layout, readable),
     }

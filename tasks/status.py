@@ -6,20 +6,26 @@ Public: `store_status`, `list_runs`, `show_run`, `list_failures`, `verify_store`
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from musichash_core.failure_codes import FAILURE_CODES
-from storage.backfills import open_backfills
+from storage.backfills import BackfillState, open_backfills
+from storage.errors import StoreError
 from storage.hash_index import read_index_info
 from storage.layout import StoreLayout
 from storage.owned_locks import LockOwner
 from storage.published import read_table, require_snapshot, table_paths
 from storage.runs import KILLED, RUNNING, RunRecord, find_run, read_runs
-from storage.snapshots import current_snapshot, list_snapshots
+from storage.snapshots import Snapshot, current_snapshot, list_snapshots
 from storage.store import beside_owner, lock_owner, open_store
-from storage.verify import verify_snapshot
+from storage.verify import absent_partitions, verify_snapshot
 
 RECENT_RUNS = 5
+
+T = TypeVar("T")
+
+_NOTHING: dict[str, Any] = {}
+_UNKNOWN_FAILED: dict[str, Any] = {"failed_share": None, "failures_by_code": None}
 
 EXTRACT_STAGE = "extract"
 """The stage whose tracks and audio are decoded for the first time."""
@@ -28,7 +34,8 @@ EXTRACT_STAGE = "extract"
 def store_status(store: str) -> dict[str, Any]:
     """Describe a store: snapshot, counts, table files, index, last runs, and who works on it.
 
-    Changes nothing, and works on a read-only store.
+    Changes nothing, and works on a read-only store. What cannot be read is left out or empty, and
+    ``problem`` says why: one line for each, or None.
 
     Raises
     ------
@@ -36,8 +43,11 @@ def store_status(store: str) -> dict[str, Any]:
         If the folder is no store.
     """
     layout = open_store(store)
-    snapshot = current_snapshot(layout)
-    records = _seen_from_outside(layout, read_runs(layout))
+    problems: list[str] = []
+    snapshot = _readable(lambda: current_snapshot(layout), None, problems)
+    runs = _readable(lambda: read_runs(layout), list[RunRecord](), problems)
+    records = _seen_from_outside(layout, runs)
+    backfills = _readable(lambda: open_backfills(layout), list[BackfillState](), problems)
     status: dict[str, Any] = {
         "store": str(layout.root),
         "snapshot": None,
@@ -48,27 +58,42 @@ def store_status(store: str) -> dict[str, Any]:
         "backfill_worker": _owner(beside_owner(layout)),
         "backfills": [
             {name: getattr(state, name) for name in ("name", "kind", "target", "begun")}
-            for state in open_backfills(layout)
+            for state in backfills
         ],
     }
     if snapshot is not None:
-        failures = read_table(layout, snapshot, "failures")
         status |= {
             "snapshot": snapshot.number,
             "digest": snapshot.digest,
             "generation": snapshot.generation,
             "feature_fingerprint": snapshot.feature_fingerprint,
             "counts": snapshot.counts,
-            "failed_share": _share(len(failures), len(failures) + snapshot.counts["codes"]),
-            "failures_by_code": dict(sorted(Counter(failures["code"].to_pylist()).items())),
+            **_readable(lambda: _failed(layout, snapshot), _UNKNOWN_FAILED, problems),
             "tables": {
                 name: [str(path) for path in table_paths(layout, snapshot, name)]
                 for name in sorted(snapshot.tables)
             },
             "index": {"path": str(layout.root / snapshot.index)}
-            | read_index_info(layout, snapshot.index_info),
+            | _readable(lambda: read_index_info(layout, snapshot.index_info), _NOTHING, problems),
         }
-    return status
+    return status | {"problem": "\n".join(problems) or None}
+
+
+def _readable(read: Callable[[], T], otherwise: T, problems: list[str]) -> T:
+    """Read something that may be damaged; then note why, and go on with something else."""
+    try:
+        return read()
+    except (StoreError, OSError) as error:
+        problems.append(str(error))
+        return otherwise
+
+
+def _failed(layout: StoreLayout, snapshot: Snapshot) -> dict[str, Any]:
+    codes = read_table(layout, snapshot, "failures")["code"].to_pylist()
+    return {
+        "failed_share": _share(len(codes), len(codes) + snapshot.counts["codes"]),
+        "failures_by_code": dict(sorted(Counter(codes).items())),
+    }
 
 
 def list_runs(store: str, *, limit: int | None = None) -> dict[str, Any]:
@@ -184,7 +209,8 @@ def verify_store(
     Returns
     -------
     dict
-        ``snapshot``, ``files``, ``bytes`` and ``findings`` (empty when all is well).
+        ``snapshot``, ``files``, ``bytes``, ``findings`` (empty when all is well) and
+        ``not_fetched``: partitions that this folder, fetched from a replica, was made without.
     """
     layout = open_store(store)
     snapshot = require_snapshot(layout)
@@ -194,4 +220,5 @@ def verify_store(
         "files": n_files,
         "bytes": n_bytes,
         "findings": [asdict(finding) for finding in findings],
+        "not_fetched": absent_partitions(layout, [snapshot]),
     }

@@ -6,14 +6,13 @@ replica is not ours until it is checked, so paths that lead elsewhere are refuse
 Public: `PUBLISHED_FOLDERS`, `is_expanded`, `inner_files`, `checked_files`, `folder_of`.
 """
 
-import json
 import re
 from collections.abc import Iterable
 
 from storage.atomic import FileDigest
-from storage.errors import DamagedArtefactError, FormatVersionError
+from storage.errors import DamagedArtefactError
 from storage.layout import RECEIPT_NAME
-from storage.receipts import RECEIPT_FORMAT
+from storage.receipts import receipt_from_bytes
 
 MODELS = "models"
 PARTITION_FOLDERS = ("features", "encoded")
@@ -55,21 +54,7 @@ def inner_files(entry: FileDigest, data: bytes, *, source: str) -> list[FileDige
     DamagedArtefactError, FormatVersionError
         If it is no receipt, or one of another version.
     """
-    try:
-        content = json.loads(data)
-        if content["format"] != RECEIPT_FORMAT:
-            raise FormatVersionError(
-                f"{source} has format {content['format']}, this version reads {RECEIPT_FORMAT}"
-            )
-        folder = folder_of(entry.path)
-        return [
-            FileDigest(f"{folder}/{inner['path']}", inner["size"], inner["sha256"])
-            for inner in content["files"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, FormatVersionError):
-            raise
-        raise DamagedArtefactError(f"{source} is not a receipt ({error})") from error
+    return receipt_from_bytes(data, source=source).files_below(folder_of(entry.path))
 
 
 def checked_files(files: Iterable[FileDigest], *, source: str) -> list[FileDigest]:

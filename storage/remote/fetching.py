@@ -31,7 +31,6 @@ from storage.remote.verifying import snapshot_contents
 from storage.snapshots import Snapshot, point_at, snapshot_bytes
 from storage.store import open_store, writing
 
-ORIGIN_NAME = "fetched.json"
 ORIGIN_FORMAT = 1
 
 
@@ -121,13 +120,13 @@ def _prepare(root: Path, replica: Replica) -> StoreLayout:
     layout = StoreLayout(root)
     origin = {"format": ORIGIN_FORMAT, "from": str(replica.bucket.address)}
     try:
-        found = read_json(root / ORIGIN_NAME).get("from")
+        found = read_json(layout.origin_path).get("from")
     except ArtefactMissingError:
         found = None
     if found is None:
         _check_empty(root)
         make_folder(root)
-        write_json(root / ORIGIN_NAME, origin)
+        write_json(layout.origin_path, origin)
     elif found != origin["from"]:
         raise ReplicaError(
             f"{root} was fetched from {found}, not from {origin['from']}; name another folder "

@@ -30,8 +30,8 @@ from storage.atomic import to_json
 from storage.errors import (
     ArtefactMissingError,
     DamagedArtefactError,
-    FormatVersionError,
     StoreError,
+    other_format,
 )
 from storage.layout import STORE_FORMAT
 from storage.remote.bucket import Bucket
@@ -294,10 +294,8 @@ def _has_marker(bucket: Bucket) -> bool:
             f"{bucket.address}/{MARKER} is not the marker of a replica; name another prefix"
         ) from error
     if found != STORE_FORMAT:
-        raise FormatVersionError(
-            f"{bucket.address} has format {found}, this version reads format {STORE_FORMAT}; use "
-            "the musichash version that wrote it, or another prefix"
-        )
+        instead = "or name another prefix"
+        raise other_format(f"the replica {bucket.address}", found, STORE_FORMAT, instead=instead)
     return True
 
 

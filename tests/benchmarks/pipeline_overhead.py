@@ -131,7 +131,11 @@ def sample_tree(pid: int, by_role: dict[int, tuple[str, float]]) -> None:
             times, command = process.cpu_times(), " ".join(process.cmdline())
         except psutil.Error:
             continue
-        role = "command" if process.pid == pid else role_of(command)
+        known, _ = by_role.get(process.pid, ("", 0.0))
+        if process.pid == pid:
+            role = "command"
+        else:  # one that has ended and was not waited for has no command line any more
+            role = role_of(command) if command else known or "others"
         by_role[process.pid] = role, times.user + times.system
 
 

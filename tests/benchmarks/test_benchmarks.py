@@ -49,6 +49,6 @@ def test_bench_extract_of_no_audio_at_all_says_so():
 def test_pipeline_overhead_counts_every_track(tmp_path):
     for name in ("widelands-ingame-26.flac", "ufoai-van-mission.wav"):
         (tmp_path / name).write_bytes((MUSIC / "orchestral" / name).read_bytes())
-    measured = load("pipeline_overhead").main(str(tmp_path))
+    measured = load("pipeline_overhead").extraction(str(tmp_path))
     assert measured["tracks"] == 2
     assert measured["pipeline_cpu_s"] > 0

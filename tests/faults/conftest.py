@@ -17,14 +17,24 @@ SEED = 20_240
 
 
 class Trials(NamedTuple):
-    """What an undisturbed night does, and what became of the disturbed ones."""
+    """What undisturbed commands do, and what became of the disturbed ones."""
 
     facts: dict
     outcomes: list[dict]
 
-    def of(self, *faults):
-        """Give the trials of some kinds."""
-        return [outcome for outcome in self.outcomes if outcome["fault"] in faults]
+    def of(self, *faults, scene=None):
+        """Give the trials of some kinds, in one scene or in all."""
+        return [
+            outcome
+            for outcome in self.outcomes
+            if outcome["fault"] in faults and scene in {None, outcome["scene"]}
+        ]
+
+    @property
+    def broken(self):
+        """Where and how a promise was broken."""
+        names = ("scene", "fault", "at", "operation", "broken")
+        return [[outcome[name] for name in names] for outcome in self.outcomes if outcome["broken"]]
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +44,13 @@ def shim(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_trials(shim, tmp_path_factory, music_root):
+def run_trials(shim, tmp_path_factory):
     """Run trials in a process with the injector loaded."""
 
     def run(trials, seed=SEED):
         work = tmp_path_factory.mktemp("trials")
         request = json.dumps({"seed": seed, "trials": trials})
-        command = [sys.executable, HERE / "publishing_run.py", work / "bench", music_root, request]
+        command = [sys.executable, HERE / "publishing_run.py", "--work", work, "--request", request]
         process = subprocess.run(
             command,
             env=environment(shim, work / "control"),

@@ -1,333 +1,229 @@
-"""The working part of a nightly run under faults: every trial from the same prepared store.
+"""Commands under faults: every trial begins with the same prepared store.
 
-``python publishing_run.py WORK MUSIC REQUEST``, with the shim loaded (`injector.environment`). A
-catalogue of short real tracks is published once; then tracks come and go, and the night after that
-is run again and again, each time with another fault. The stages are those of flows/stages.py, in
-one process without Prefect and Dask. REQUEST is JSON: ``{"seed": 1, "trials": {SCENE: {FAULT:
-N}}}``, where SCENE is ``extract`` (the night's operations until its tracks are extracted) or
-``publish`` (a night that finds them extracted), FAULT is one of `injector.FAULTS`, ``power`` (see
-power_loss.py) or ``kill-then-power``, and N is the number of trials, drawn by the seed, or "every"
-for every operation. Prints one JSON object per line: first what an undisturbed night does, then one
-per trial.
+``python publishing_run.py --work FOLDER [--scenes publish gc] [--every]`` runs them by hand and
+counts broken promises; the tests give ``--request`` instead, JSON: ``{"seed": 1, "trials": {SCENE:
+{FAULT: N}}}``. A small catalogue of real music is published once; then tracks come and go, and the
+night after that is run again and again, each time with another fault; so are the commands that
+follow it. The scenes:
+
+``extract``     the night's operations until its tracks are extracted
+``publish``     all operations of a night that finds them extracted
+``promote``     a second model generation
+``rollback``    to the snapshot before the promotion, so to the first generation
+``gc``          of the first night's snapshot
+``backfill``    the publication and registration of a second collection
+
+FAULT is one of `injector.FAULTS`, ``power`` (see power_loss.py) or ``kill-then-power`` (killed,
+repeated to the end, and then the power is lost). N is a number of operations, drawn by the seed;
+"third" for every third one, beginning with a drawn one; or "every". Prints one JSON object per
+line: first what undisturbed commands do, then one per trial, whose ``broken`` is empty where all
+promises were kept.
 """
 
-import hashlib
+import argparse
+import gc
 import json
 import os
 import shutil
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
-import soundfile
-from injector import Control
-from power_loss import LOSSES, Disk, Operation, read_log
+import pyarrow.acero  # once, not in every child
+import pyarrow.dataset  # noqa: F401
+from bench import SCENES, Bench, Scene, in_child
+from injector import CONTROL_VARIABLE, FAULTS, build_shim, environment
+from power_loss import LOSSES, Disk, read_log
+from scenes import contents, extracted, settled
 
-from musichash_core.config import parse_config
-from musichash_core.errors import MusicHashError
-from storage.published import read_table
-from storage.snapshots import current_snapshot
-from storage.store import open_store
-from tasks.describe import describe_partition, partitions_to_describe
-from tasks.encode import encode_partition, partitions_to_encode
-from tasks.extract import extract_partition
-from tasks.index import publish
-from tasks.ledger import begin_run
-from tasks.plan import make_plan
-from tasks.resources import loaded_models, tagging_network, warm_worker
-from tasks.scan import look, record
-from tasks.search import search_track
-from tasks.status import verify_store
-from tasks.train import train
+from tasks.resources import tagging_network, warm_worker
 
-CONFIG = parse_config(
-    {
-        "max_failed_share": 0.5,
-        "front_end": "numba",
-        "partitions": {"max_tracks": 2},
-        "models": {"training": {"n_threads": 1}},
-    },
-    source="the tests",
-)
-DURATION_S = 3.3
-FIRST = ("ambient/naev-ambient1.ogg", "metal/marsshooter-03-fear.ogg")
-REMOVED = "orchestral/ufoai-van-mission.wav"
-ADDED = ("electronic/zaz-mus1.ogg", "rock/d-toxification-copy.ogg")
+AT_LENGTH = {"kill": "every", "power": "third", "kill-then-power": "third"}
+"""Faults of a test as long as a night may be; every third operation for the others."""
+
+REPEATED_EVERY = 5
+"""Of how many trials of a long run one is repeated a third time."""
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A state of the store that trials begin with, and what an undisturbed night does from there.
-
-    Attributes
-    ----------
-    before : Path
-        Copy of the store.
-    n_operations : int
-        How many of the night's operations are tried.
-    operations : list of Operation
-        All of them, as recorded.
-    disk : Disk
-        The store at the beginning, on a model of a disk.
-    """
-
-    before: Path
-    n_operations: int
-    operations: list[Operation]
-    disk: Disk
-
-
-class Bench:
-    """A catalogue, a store, and what the store is before and after a night."""
-
-    def __init__(self, work: Path, music: Path) -> None:
-        self.work, self.music = work, music
-        self.catalogue, self.store, self.log = work / "catalogue", work / "store", work / "log"
-        self.control = Control()
-
-    def cut(self, path: str) -> None:
-        """Put the beginning of a track into the catalogue."""
-        samples, sr = soundfile.read(self.music / path, frames=int(DURATION_S * 44_100))
-        soundfile.write(self.place(path), samples, sr, subtype="PCM_16")
-
-    def place(self, path: str) -> Path:
-        """Give where a track lies in the catalogue."""
-        return (self.catalogue / path.replace("/", "-")).with_suffix(".wav")
-
-    def night(self) -> bool:
-        """Run a night on the store."""
-        return night(self.store, self.catalogue)
-
-    def reader(self) -> dict:
-        """Read the store."""
-        return what_a_reader_sees(self.store)
-
-    def prepare(self) -> dict[str, Scene]:
-        """Publish the first night, change the catalogue, and see what the next one does."""
-        self.catalogue.mkdir(parents=True)
-        for path in (*FIRST, REMOVED):
-            self.cut(path)
-        self.place("no-audio").write_text("no audio")
-        in_child(self.night)
-        generation = current_snapshot(open_store(self.store)).generation
-        loaded_models(str(self.store), generation, CONFIG.feature_fingerprint)
-        for path in ADDED:
-            self.cut(path)
-        self.place(REMOVED).unlink()
-        self.old = in_child(self.reader)
-        whole = self.scene("before")
-        self.new = in_child(self.reader)
-        self.files = contents(self.store)
-        # The decoder's process takes long to start, so most trials find the tracks extracted.
-        n_until_extracted = next(
-            number
-            for number, operation in enumerate(whole.operations)
-            if operation.kind != "F" and "/descriptions/" in operation.path
-        )
-        self.restore(whole)
-        self.control.arm(self.store, "kill", n_until_extracted)
-        in_child(self.night, may_fail=True)
-        self.control.disarm()
-        return {
-            "extract": replace(whole, n_operations=n_until_extracted),
-            "publish": self.scene("extracted"),
-        }
-
-    def scene(self, name: str) -> Scene:
-        """Run a night from the present state of the store, and record it."""
-        before = self.work / name
-        shutil.copytree(self.store, before)
-        disk = Disk(self.store)
-        self.log.unlink(missing_ok=True)
-        self.control.arm(self.store, log=self.log)
-        in_child(self.night)
-        n_operations = self.control.count
-        self.control.disarm()
-        return Scene(before, n_operations, list(read_log(self.log)), disk)
-
-    def restore(self, scene: Scene) -> None:
-        """Put the store back as it was before the night."""
-        shutil.rmtree(self.store)
-        shutil.copytree(scene.before, self.store)
+def judged(bench: Bench, scene: Scene, *, third_time: bool) -> dict:
+    """Say what readers see of a disturbed store, and what broke when the command is repeated."""
+    first, again, last, known = bench.undisturbed(
+        bench.reader, scene.act, bench.reader, partial(extracted, bench.store)
+    )
+    seen = first.get("result")
+    sees = "new" if seen == scene.new else "old" if seen == scene.old else "neither"
+    broken: dict[str, object] = {} if sees != "neither" else {"sees": first}
+    if "error" in again:
+        broken["repeated"] = again
+    if last != {"result": scene.new}:
+        broken["ends_as"] = last
+    if known != {"result": scene.extracted}:
+        broken["extracted"] = known
+    if differing := contents(bench.store).items() ^ scene.files.items():
+        broken["differing"] = sorted({name for name, _ in differing})
+    if left := list(bench.store.rglob(".tmp-*")):
+        broken["left_over"] = list(map(str, left))
+    if third_time:
+        broken |= changed_by_a_third_time(bench, scene)
+    return {"sees": sees, "broken": broken}
 
 
-def night(store: Path, catalogue: Path) -> bool:
-    """Run the stages of a night; tell whether a snapshot was published."""
-    place = str(store)
-    found = look(place, [str(catalogue)], labels="none").catalogue
-    with begin_run(place, create=True) as run:
-        plan = make_plan(place, found, CONFIG)
-        record(place, found)
-        n_done = 0
-        for partition in plan.largest_first:
-            n_done += extract_partition(place, partition, CONFIG).n_done
-        fingerprint = CONFIG.feature_fingerprint
-        for name in partitions_to_describe(place, fingerprint)[0]:
-            describe_partition(place, name, fingerprint)
-        generation = plan.generation or train(place, CONFIG, device="cpu").generation
-        for name in partitions_to_encode(place, fingerprint, generation)[0]:
-            encode_partition(place, name, fingerprint, generation)
-        published = publish(place, CONFIG, run.record, n_done=n_done, n_reused=plan.n_reused)
-        run.record = published.record
-    return published.is_new
+def changed_by_a_third_time(bench: Bench, scene: Scene) -> dict:
+    """Repeat a command that got to its end: it changes nothing, and new readers see the same."""
+    before = settled(bench.store)
+    (again,) = bench.undisturbed(scene.act)
+    changed = settled(bench.store).items() ^ before.items()
+    (seen,) = bench.undisturbed(bench.reader)
+    if "error" in again or changed or seen != {"result": scene.new}:
+        return {"third_time": [again, sorted({name for name, _ in changed}), seen]}
+    return {}
 
 
-def what_a_reader_sees(store: Path) -> dict:
-    """Read everything that the current snapshot promises."""
-    layout = open_store(store)
-    snapshot = current_snapshot(layout)
-    tables = {name: read_table(layout, snapshot, name) for name in snapshot.tables}
-    track_id = tables["codes"]["track_id"][0].as_py()
-    answer = search_track(str(store), track_id, k=3)
-    return {
-        "digest": snapshot.digest,
-        "rows": {name: len(table) for name, table in tables.items() if name != "runs"},
-        "neighbours": [match.track_id for match in answer.matches],
-        "findings": verify_store(str(store))["findings"],
-    }
-
-
-def contents(store: Path) -> dict[str, str]:
-    """Give the SHA-256 of each file that two stores of the same content share."""
-    kept = ("features", "descriptions", "encoded", "models", "index", "tables")
-    return {
-        path.relative_to(store).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in kept
-        for path in sorted((store / folder).rglob("*"))
-        if path.is_file() and path.parent.name != "runs"
-    }
-
-
-def in_child(action, *, may_fail: bool = False):
-    """Run something in a forked process; give its result or error, or None where it was killed."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            said = {"result": action()}
-        except MusicHashError as error:
-            said = {"error": str(error), "is_ours": True}
-        except BaseException:  # noqa: BLE001 - the parent says it
-            said = {"error": traceback.format_exc(), "is_ours": False}
-        with os.fdopen(writer, "w") as pipe:
-            json.dump(said, pipe)
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    said = json.loads(text) if text else None
-    if may_fail:
-        return said
-    if said is None or "error" in said:
-        raise RuntimeError(said["error"] if said else "the child died")
-    return said["result"]
-
-
-def judged(bench: Bench) -> dict:
-    """Say what readers see of a disturbed store, and what the next night makes of it."""
-    first = in_child(bench.reader, may_fail=True)
-    if first and first.get("result") in (bench.old, bench.new):
-        sees = "old" if first["result"] == bench.old else "new"
-    else:
-        sees = f"neither: {first}"
-    again = in_child(bench.night, may_fail=True)
-    last = in_child(bench.reader, may_fail=True)
-    files = contents(bench.store)
-    return {
-        "sees": sees,
-        "why_not_completed": "it died" if again is None else again.get("error"),
-        "ends_as": "new" if last and last.get("result") == bench.new else f"otherwise: {last}",
-        "differing": sorted(
-            name
-            for name in files.keys() | bench.files.keys()
-            if files.get(name) != bench.files.get(name)
-        ),
-        "left_over": [str(path) for path in bench.store.rglob(".tmp-*")],
-    }
-
-
-def with_fault(bench: Bench, scene: Scene, fault: str, at: int) -> dict:
-    """Run the night with one fault."""
+def with_fault(bench: Bench, scene: Scene, fault: str, at: int, *, third_time: bool) -> dict:
+    """Run the command with one fault."""
     bench.restore(scene)
     bench.control.arm(bench.store, fault, at)
-    said = in_child(bench.night, may_fail=True)
+    said = in_child(scene.act, may_fail=True)
     operation = bench.control.struck
     bench.control.disarm()
-    return {"operation": operation, "said": said} | judged(bench)
+    outcome = {"operation": operation, "said": said} | judged(bench, scene, third_time=third_time)
+    if not is_expected(fault, said):
+        outcome["broken"]["said"] = said
+    return outcome
 
 
-def with_power_lost(bench: Bench, scene: Scene, at: int, loss: str) -> dict:
-    """Lose the power after operations of an undisturbed night; the disk has gone that far."""
+def is_expected(fault: str, said: dict | None) -> bool:
+    """Tell whether a command died of being killed only, and says clearly what it cannot write."""
+    if fault in {"kill", "tear"}:
+        return said is None
+    if said is None:
+        return False
+    text = said.get("error")
+    parts = ("store", "cannot be written", "free space")
+    return text is None or (said["is_ours"] and all(part in text for part in parts))
+
+
+def with_power_lost(bench: Bench, scene: Scene, loss: str, at: int, *, third_time: bool) -> dict:
+    """Lose the power after operations of an undisturbed command; the disk has gone that far."""
     shutil.rmtree(bench.store)
     scene.disk.write(bench.store, loss, seed=at)
     operation = scene.operations[at - 1] if at else None
     shown = f"{operation.kind} {operation.other or operation.path}" if operation else None
-    return {"operation": shown, "loss": loss} | judged(bench)
+    return {"operation": shown, "loss": loss} | judged(bench, scene, third_time=third_time)
 
 
-def with_kill_then_power(bench: Bench, scene: Scene, at: int) -> dict:
-    """Kill a night, run it again to its end, and lose the power after that."""
+def with_kill_then_power(bench: Bench, scene: Scene, at: int, *, third_time: bool) -> dict:
+    """Kill a command, run it again to its end, and lose the power after that."""
     bench.restore(scene)
     disk = Disk(bench.store)
     bench.log.unlink(missing_ok=True)
     bench.control.arm(bench.store, "kill", at, log=bench.log)
-    in_child(bench.night, may_fail=True)
+    in_child(scene.act, may_fail=True)
     operation = bench.control.struck
     bench.control.arm(bench.store, log=bench.log)
-    in_child(bench.night)
+    in_child(scene.act)
     bench.control.disarm()
     for done in read_log(bench.log):
         disk.apply(done)
     shutil.rmtree(bench.store)
     disk.write(bench.store, "nothing")
-    return {"operation": operation} | judged(bench)
+    outcome = {"operation": operation} | judged(bench, scene, third_time=third_time)
+    if outcome["sees"] != "new":
+        outcome["broken"]["not_durable"] = outcome["sees"]
+    return outcome
+
+
+def points_of(scene: Scene, fault: str, number: int | str, random: Random) -> list[int]:
+    """Give the operations to try a fault at."""
+    points = list(range(len(scene.operations) + 1 if fault == "power" else scene.n_operations))
+    if fault == "kill-then-power":  # only a name may be seen and not safe
+        kinds = [operation.kind for operation in scene.operations[: scene.n_operations]]
+        points = [at + 1 for at, kind in enumerate(kinds) if kind in "RLMU"]
+    if number == "every":
+        return points
+    if number == "third":
+        return points[random.randrange(3) :: 3]
+    return sorted(random.sample(points, min(int(number), len(points))))
 
 
 def trials(
     bench: Bench, scene: Scene, fault: str, number: int | str, random: Random
 ) -> Iterator[dict]:
-    """Run the trials of one kind, at operations that are drawn, or at every one."""
-    n_points = len(scene.operations) + 1 if fault == "power" else scene.n_operations
-    every = list(range(n_points))
-    if fault == "kill-then-power":  # only a name may be seen and not safe
-        kinds = [operation.kind for operation in scene.operations[: scene.n_operations]]
-        every = [at + 1 for at, kind in enumerate(kinds) if kind in "RLMU"]
-    points = every if number == "every" else sorted(random.sample(every, min(number, len(every))))
+    """Run the trials of one kind."""
     n_applied = 0
-    for at in points:
+    for count, at in enumerate(points_of(scene, fault, number, random)):
+        third_time = isinstance(number, int) or count % REPEATED_EVERY == 0
         if fault == "kill-then-power":
-            yield {"at": at} | with_kill_then_power(bench, scene, at)
+            yield {"at": at} | with_kill_then_power(bench, scene, at, third_time=third_time)
         elif fault != "power":
-            yield {"at": at} | with_fault(bench, scene, fault, at)
+            yield {"at": at} | with_fault(bench, scene, fault, at, third_time=third_time)
         else:
             for operation in scene.operations[n_applied:at]:
                 scene.disk.apply(operation)
             n_applied = at
             for loss in LOSSES if number == "every" else [random.choice(LOSSES)]:
-                yield {"at": at} | with_power_lost(bench, scene, at, loss)
+                outcome = with_power_lost(bench, scene, loss, at, third_time=third_time)
+                yield {"at": at} | outcome
 
 
-def main() -> None:
-    bench = Bench(Path(sys.argv[1]).resolve(), Path(sys.argv[2]))
-    request = json.loads(sys.argv[3])
+def run(work: Path, request: dict) -> Counter[str]:
+    """Prepare the scenes, run all trials and print them; give counts."""
+    bench = Bench(work)
     warm_worker()
     tagging_network()
     scenes = bench.prepare()
-    facts = {name: {"n_operations": scene.n_operations} for name, scene in scenes.items()}
-    kinds = Counter(operation.kind for operation in scenes["extract"].operations)
-    facts |= {"old": bench.old, "new": bench.new, "n_files": len(bench.files), "kinds": kinds}
+    gc.freeze()  # children copy less
+    facts = {
+        name: {
+            "n_operations": scene.n_operations,
+            "kinds": Counter(operation.kind for operation in scene.operations),
+            "n_files": len(scene.files),
+            "old": scene.old,
+            "new": scene.new,
+        }
+        for name, scene in scenes.items()
+    }
     print(json.dumps(facts), flush=True)
+    counts: Counter[str] = Counter()
     for name, faults in request["trials"].items():
         for fault, number in faults.items():
             random = Random(f"{request['seed']} {name} {fault}")
             for outcome in trials(bench, scenes[name], fault, number, random):
                 print(json.dumps({"scene": name, "fault": fault} | outcome), flush=True)
+                counts[f"{name}, {fault}"] += 1
+                counts["broken"] += bool(outcome["broken"])
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="a new folder to work in")
+    parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--every",
+        action="store_true",
+        help="every fault at every operation; without it kills at every one and the others at a "
+        "third of them",
+    )
+    parser.add_argument("--request", type=json.loads, help="which trials, as JSON")
+    asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    if CONTROL_VARIABLE not in os.environ:  # begin again with the injector loaded
+        variables = environment(build_shim(asked.work), asked.work / "control")
+        os.execve(sys.executable, [sys.executable, *sys.argv], variables)
+    faults = dict.fromkeys((*list(FAULTS)[1:], "kill-then-power", "power"), "every")
+    if not asked.every:
+        faults = {fault: AT_LENGTH.get(fault, "third") for fault in faults}
+    request = asked.request or {"seed": asked.seed, "trials": dict.fromkeys(asked.scenes, faults)}
+    counts = run((asked.work / "bench").resolve(), request)
+    print(json.dumps({"counts": counts}), file=sys.stderr)
+    sys.exit(asked.request is None and counts["broken"] > 0)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import pytest
 
 from flows.beside_runs import BesideRuns, writing_when_free
 from flows.cluster import ClusterSettings
-from flows.progress import Reporter
+from flows.progress import Reporter, reporting
 from storage.collections import Collection, register_collection
 from storage.store import create_store, open_store, writing
 from tasks.backfill_progress import list_progress
 from tasks.registered_collections import list_collections
-from tasks.status import store_status, verify_store
+from tasks.status import list_failures, store_status, verify_store
 
 PATIENCE_S = 600
 
@@ -87,6 +87,166 @@ def test_nothing_begins_after_the_time_limit(tmp_path):
     assert pace.is_over()
     with writing_when_free(str(layout.root), pace) as run:
         assert run is None
+
+
+def deadly_extract(track_id):
+    """An extraction that dies of one track; made here, so that workers get it by value."""
+
+    def extract_partition(store, partition, config):
+        from tasks.extract import extract_partition as real
+
+        if any(item.file.track_id == track_id for item in partition.items):
+            os._exit(1)
+        return real(store, partition, config)
+
+    return extract_partition
+
+
+def fill(store, reporter=None, **parameters):
+    """Run the flow with one worker; give its account."""
+    return run_flow(store, reporter, **parameters).result()
+
+
+def run_flow(store, reporter=None, **parameters):
+    """Run the flow with one worker; give the state that Prefect has of it."""
+    from flows.backfill import backfill
+
+    with reporting(reporter or Reporter()):
+        return backfill(
+            store=str(store),
+            cluster=ClusterSettings(n_workers=1),
+            return_state=True,
+            **parameters,
+        )
+
+
+def shown_of(state):
+    """Give tags of a flow run, and the table that it leaves in the Prefect UI."""
+    from prefect.artifacts import Artifact
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(state.state_details.flow_run_id)
+    return set(run.tags), json.loads(Artifact.get(key="backfill").data)
+
+
+def trained(store, config):
+    """Train a generation that is not in force."""
+    from tasks.train import train
+
+    made = train(str(store), config, as_candidate=True)
+    assert made.is_candidate
+    return made.generation
+
+
+def promoted(store, generation):
+    """Publish a generation, as the command does."""
+    from tasks.ledger import begin_run
+    from tasks.promotion import promote
+
+    with begin_run(str(store), kind="promote") as run:
+        done = promote(str(store), run.record, generation)
+        run.record = done.record
+    return done.snapshot
+
+
+def store_with_models_of(store, at):
+    """An empty store that has the models of another one, and the same one in force."""
+    create_store(at)
+    shutil.copytree(store / "models", at / "models")
+    (at / "work").mkdir(exist_ok=True)
+    generation_path = open_store(store).generation_path
+    shutil.copy2(generation_path, open_store(at).generation_path)
+    return at
+
+
+def digest_of(store):
+    return store_status(str(store))["digest"]
+
+
+@pytest.mark.integration
+@pytest.mark.slow  # about 25 s: two nights and one backfill with a worker each
+@pytest.mark.timeout(1200)
+def test_a_model_is_filled_promoted_and_what_a_store_has_that_always_had_it(
+    run_night, musichash, tones, tiny_config, tmp_path
+):
+    store = tmp_path / "store"
+    first = run_night(tones, store, tiny_config)
+    hashes = tiny_config.models.crnn_hash.model_copy(update={"n_bits": 32})
+    models = tiny_config.models.model_copy(update={"crnn_hash": hashes})
+    config = tiny_config.model_copy(update={"models": models})
+    generation = trained(store, config)
+    before = digest_of(store)
+
+    account = fill(store, model=generation[:8])
+    assert (account["state"], account["snapshot"]) == ("complete", None)
+    assert (account["backfill"]["partitions_done"], account["backfill"]["failed"]) == (2, 0)
+    assert digest_of(store) == before  # nothing is published by it
+    said = musichash("backfill", "--status", "--store", store)
+    assert f"model-{generation}: complete since" in said.out
+
+    snapshot = promoted(store, generation)
+    assert snapshot.generation == generation
+    night = run_night(tones, store, tiny_config)
+    assert not night.account["is_new_snapshot"]
+    assert night.account["run"]["reused"] == first.account["run"]["done"] == 6
+
+    at_once = store_with_models_of(store, tmp_path / "at-once")
+    run_night(tones, at_once, tiny_config)
+    assert digest_of(at_once) == digest_of(store)
+
+
+@pytest.mark.integration
+@pytest.mark.slow  # about 30 s: two nights and two backfills with a worker each
+@pytest.mark.timeout(1200)
+def test_features_are_filled_trained_on_and_published_with_their_model(
+    run_night, tones, tiny_config, tmp_path
+):
+    store = tmp_path / "store"
+    run_night(tones, store, tiny_config)
+    features = tiny_config.features.model_copy(update={"n_mels": 64})
+    config = tiny_config.model_copy(update={"features": features})
+    before = digest_of(store)
+
+    account = fill(store, features=config)
+    assert (account["state"], account["snapshot"]) == ("complete", None)
+    assert account["backfill"]["tracks"] == 6
+    assert digest_of(store) == before
+
+    generation = trained(store, config)
+    assert fill(store, model=generation, config=tiny_config)["state"] == "complete"
+    promoted(store, generation)
+    night = run_night(tones, store, config)
+    run = night.account["run"]
+    assert [run[name] for name in ("seen", "done", "reused", "removed")] == [6, 0, 6, 0]
+
+
+@pytest.mark.integration
+def test_a_track_of_a_collection_that_kills_its_worker_is_quarantined_alone(
+    monkeypatch, prefect_server, tones, tiny_config, tmp_path
+):
+    from flows import cluster, stages
+    from tasks.scan import look
+
+    store = tmp_path / "store"
+    guilty = min(row.file.track_id for row in look(str(store), [str(tones)]).catalogue.rows)
+    monkeypatch.setattr(stages, "extract_partition", deadly_extract(guilty))
+    monkeypatch.setattr(cluster, "TRIES_ALONE", 1)  # a restart of a worker takes seconds
+
+    state = run_flow(store, collection="tones", catalogue=str(tones), config=tiny_config)
+    account = state.result()
+    assert account["state"] == "complete"
+    assert account["backfill"]["failed"] == 1
+    tags, table = shown_of(state)
+    assert tags == {"backfill", "collection-tones"}
+    assert [row["step"] for row in table] == ["extract"]
+    assert table[0]["partitions"] == table[0]["done"] > 0
+    run = account["run"]
+    assert [run[name] for name in ("seen", "done", "reused", "quarantined")] == [6, 0, 5, 1]
+    (row,) = list_failures(str(store))
+    assert (row["track_id"], row["code"], row["attempts"]) == (guilty, "decoder-crashed", 1)
+    assert [one["name"] for one in list_collections(str(store))] == ["tones"]
+    assert verify_store(str(store))["findings"] == []
 
 
 @pytest.mark.integration

@@ -15,8 +15,9 @@ def bare_store(tmp_path):
     """Two manifests whose files were lost."""
     layout = create_store(tmp_path / "store")
     for generation in ("g-1", "g-2"):
-        files = tuple(FileDigest(name, 10, "0" * 64) for name in ("index/c", "tables/runs/r"))
-        tables = {"runs": ["tables/runs/r"]}
+        tables = {name: [f"tables/{name}/t"] for name in ("runs", "failures")}
+        paths = ("index/c", "tables/runs/t", "tables/failures/t")
+        files = tuple(FileDigest(path, 10, "0" * 64) for path in paths)
         snapshot = Snapshot(
             0, "f" * 12, generation, tables, "index/c", "index/c", {"tracks": 1}, files, "d" * 64
         )
@@ -84,3 +85,32 @@ def test_going_back_collecting_and_mending_a_real_store(musichash, nights, tmp_p
     after = json.loads(musichash("snapshots", "list", "--store", store, "--json").out)
     assert [row["digest"] for row in after["snapshots"]] == [before["snapshots"][-1]["digest"]]
     assert musichash("verify", "--store", store).code == 0
+
+
+def test_all_snapshots_are_verified_and_named(musichash, bare_store):
+    spoken = musichash("verify", "--store", bare_store.root, "--all")
+    assert spoken.code == 1
+    assert "2 snapshots (1, 2)" in spoken.out
+    assert spoken.out.count("index/c: missing") == 1
+    spoken = musichash("verify", "--store", bare_store.root, "--all", "--json")
+    found = json.loads(spoken.out)
+    assert found["snapshots"] == [1, 2]
+    assert {"path": "index/c", "problem": "missing"} in found["findings"]
+    for path in bare_store.snapshots_root.iterdir():
+        path.unlink()
+    bare_store.current_path.unlink()
+    spoken = musichash("verify", "--store", bare_store.root, "--all")
+    assert spoken.code == 1
+    assert "has published nothing yet" in spoken.err
+
+
+def test_status_of_a_damaged_store_says_so_and_tells_the_rest(musichash, bare_store):
+    spoken = musichash("status", "--store", bare_store.root)
+    assert spoken.code == 0
+    assert "snapshot 2, model g-2; 1 tracks" in spoken.out
+    assert "problem:" in spoken.out
+    bare_store.current_path.write_text("two\n")
+    spoken = musichash("status", "--store", bare_store.root)
+    assert spoken.code == 0
+    assert "the current snapshot cannot be read" in spoken.out
+    assert "'musichash snapshots rollback 2 --store" in spoken.out

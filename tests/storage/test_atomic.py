@@ -16,6 +16,7 @@ from storage.atomic import (
     make_folder,
     place_file,
     read_json,
+    remove_folder,
     staged_directory,
     sweep_leftovers,
     sync_folders,
@@ -199,6 +200,28 @@ def test_the_rest_of_a_folder_removed_by_halves_is_replaced(tmp_path):
     assert names(final) == ["inner", PROOF]
     assert (final / "inner" / "data").read_bytes() == b"new"
     assert names(tmp_path) == ["final"]
+
+
+def test_a_removed_folder_has_lost_its_name_durably_before_its_files_go(tmp_path, monkeypatch):
+    final = tmp_path / "final"
+    stage(final)
+    seen = []
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda descriptor: seen.append(
+            (
+                Path(f"/proc/self/fd/{descriptor}").readlink(),
+                final.exists(),
+                sorted(path.name for path in tmp_path.rglob("*") if path.is_file()),
+            )
+        ),
+    )
+    remove_folder(final)
+    assert seen == [(tmp_path, False, ["data", PROOF])]
+    assert names(tmp_path) == []
+    remove_folder(final)
+    assert len(seen) == 1
 
 
 def test_a_sweep_removes_what_killed_writers_left_and_counts_it(tmp_path):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from storage.backfills import (
@@ -40,7 +41,7 @@ RADIO = BackfillState(
     settings={"root": "/mnt/radio", "labels": None, "manifest": None},
     sessions=(Session("2026-01-01T00:00:00+00:00", 12.5, 3.0, {"extract": {"n_done": 2}}),),
 )
-ROWS = [
+PLANNED = [
     {
         "collection": "radio",
         "partition_id": "ab" * 8,
@@ -54,18 +55,19 @@ ROWS = [
         "audio_s": 3.5,
     }
 ]
+TABLE = pa.Table.from_pylist(PLANNED, schema=PLAN)
 
 
 def test_a_begun_backfill_comes_back_with_its_plan(layout):
-    begin_backfill(layout, RADIO, ROWS)
+    begin_backfill(layout, RADIO, TABLE)
     assert read_backfill(layout, "collection-radio") == RADIO
     plan = read_plan(layout, "collection-radio")
     assert plan.schema.equals(PLAN)
-    assert plan.to_pylist() == ROWS
+    assert plan.to_pylist() == PLANNED
 
 
 def test_a_plan_without_a_state_is_no_backfill_yet(layout):
-    begin_backfill(layout, RADIO, ROWS)
+    begin_backfill(layout, RADIO, TABLE)
     (layout.backfill_path(RADIO.name) / "state.json").unlink()
     assert read_backfill(layout, RADIO.name) is None
     assert read_backfills(layout) == []
@@ -73,14 +75,14 @@ def test_a_plan_without_a_state_is_no_backfill_yet(layout):
 
 def test_open_backfills_come_in_the_order_of_their_beginning(layout):
     assert open_backfills(layout) == []
-    begin_backfill(layout, MODEL, ROWS)
-    begin_backfill(layout, RADIO, ROWS)
+    begin_backfill(layout, MODEL, TABLE)
+    begin_backfill(layout, RADIO, TABLE)
     assert [state.name for state in open_backfills(layout)] == [RADIO.name, MODEL.name]
 
 
 def test_an_ended_backfill_keeps_its_account_and_drops_its_plan(layout):
-    begin_backfill(layout, RADIO, ROWS)
-    begin_backfill(layout, MODEL, ROWS)
+    begin_backfill(layout, RADIO, TABLE)
+    begin_backfill(layout, MODEL, TABLE)
     ended = end_backfill(layout, RADIO, ended="2026-01-03T00:00:00+00:00")
     assert open_backfills(layout) == [MODEL]
     assert read_backfill(layout, RADIO.name) == ended
@@ -90,14 +92,14 @@ def test_an_ended_backfill_keeps_its_account_and_drops_its_plan(layout):
 
 
 def test_a_dropped_backfill_is_gone(layout):
-    begin_backfill(layout, RADIO, ROWS)
+    begin_backfill(layout, RADIO, TABLE)
     drop_backfill(layout, RADIO.name)
     assert read_backfills(layout) == []
     assert not layout.backfill_path(RADIO.name).exists()
 
 
 def test_a_new_state_replaces_the_one_before(layout):
-    begin_backfill(layout, RADIO, ROWS)
+    begin_backfill(layout, RADIO, TABLE)
     more = replace(RADIO, sessions=(*RADIO.sessions, Session("2026-01-02T00:00:00+00:00")))
     write_state(layout, more)
     assert read_backfill(layout, RADIO.name) == more
@@ -113,7 +115,7 @@ def test_a_new_state_replaces_the_one_before(layout):
     ],
 )
 def test_a_state_that_is_none_is_refused(layout, change, error):
-    begin_backfill(layout, RADIO, ROWS)
+    begin_backfill(layout, RADIO, TABLE)
     path = layout.backfill_path(RADIO.name) / "state.json"
     content = json.loads(path.read_text(encoding="utf-8")) | change
     path.write_text(json.dumps(content), encoding="utf-8")

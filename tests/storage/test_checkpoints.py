@@ -111,7 +111,7 @@ def test_missing_generations_and_weights_are_named(layout, generation, helpers):
 def test_a_card_of_another_version_is_refused(layout, generation, helpers):
     path = layout.model_path(generation) / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 9}))
-    with pytest.raises(FormatVersionError, match="has format 9, this version reads 1"):
+    with pytest.raises(FormatVersionError, match="has format 9, this version reads format 1"):
         load_models(layout, generation, feature_fingerprint=helpers.features)
 
 

@@ -175,3 +175,47 @@ def test_reading_alone_keeps_nothing(layout, helpers, write):
     before = sorted(layout.root.rglob("*"))
     read_extracted(layout, helpers.features)
     assert sorted(layout.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("of_before", ["facts", "failures"])
+def test_two_tables_that_were_not_kept_together_are_not_used(
+    layout, helpers, write, opened, of_before
+):
+    """A run that is killed between the two leaves one of this night and one of the last."""
+    kept = {
+        "facts": layout.facts_cache_path(helpers.features),
+        "failures": layout.failures_cache_path(helpers.features),
+    }
+    write("a", done=[1], failures=[helpers.failure_of(2), helpers.failure_of(3)])
+    read_extracted(layout, helpers.features, keep=True)
+    old = kept[of_before].read_bytes()
+    write("b", done=[2], failures=[helpers.failure_of(4)])
+    now = read_extracted(layout, helpers.features, keep=True)
+    assert kept[of_before].read_bytes() != old
+    kept[of_before].write_bytes(old)
+    opened.clear()
+    assert as_rows(read_extracted(layout, helpers.features, keep=True)) == as_rows(now)
+    assert set(opened) == {"a", "b"}
+    opened.clear()
+    assert as_rows(read_extracted(layout, helpers.features)) == as_rows(now)
+    assert opened == []
+
+
+def test_rows_are_those_of_the_preferred_partitions_picked_one_by_one(layout, helpers, write):
+    rng = np.random.default_rng(0)
+    holds = {name: rng.choice(12, 5, replace=False).tolist() for name in "abcd"}
+    for name, numbers in holds.items():
+        write(name, done=numbers)
+    extracted = read_extracted(layout, helpers.features)
+    for bits in range(16):
+        preferred = {name for at, name in enumerate("abcd") if bits >> at & 1}
+        expected = []
+        for number in range(12):
+            names = sorted(name for name, numbers in holds.items() if number in numbers)
+            better = [name for name in names if name in preferred] or names
+            expected += [(helpers.track_id(number), better[0])] if names else []
+        table = extracted.facts_in(preferred)
+        columns = (table[name].to_pylist() for name in ("track_id", "partition_id"))
+        assert list(zip(*columns, strict=True)) == expected
+        assert table.schema.equals(extracted.facts.schema)
+    assert extracted.facts_in(holds).equals(extracted.facts)

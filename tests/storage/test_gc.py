@@ -360,3 +360,21 @@ def test_a_kill_at_any_operation_harms_nothing_and_the_next_collection_ends_alik
         assert selected_generation(killed.layout) == second
         killed.collect()
         assert files_of(killed.layout.root) == expected, number
+
+
+def test_what_was_kept_of_features_that_are_gone_goes_too(story, three_nights):
+    layout, features = story.layout, story.helpers.features
+    read_extracted(layout, features, keep=True)
+    gone = [layout.facts_cache_path("0" * 12), layout.failures_cache_path("0" * 12)]
+    filled = [layout.facts_cache_path("1" * 12), layout.failures_cache_path("1" * 12)]
+    for path in gone + filled:
+        path.write_bytes(b"x")
+    other = layout.work_root / "facts.txt"
+    other.touch()
+    plan = story.collect(also_needed=AlsoNeeded(whole_fingerprints=frozenset({"1" * 12})))
+    assert [(one.path, one.n_bytes) for one in plan.removals if one.kind == "cache"] == [
+        (layout.relative(path), 1) for path in gone
+    ]
+    assert not any(path.exists() for path in gone)
+    stays = [layout.facts_cache_path(features), layout.failures_cache_path(features), other]
+    assert all(path.exists() for path in stays + filled)

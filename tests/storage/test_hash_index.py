@@ -147,6 +147,15 @@ def test_the_same_codes_make_the_same_files(layout):
     assert write_index(layout, codes[::-1], generation="g-1", codes_sha256=["abc"]) != first
 
 
+def test_a_full_disk_is_never_mistaken_for_a_short_index(layout):
+    """FAISS itself says nothing when the last bytes of a file do not reach the disk."""
+    layout.index_root.mkdir(parents=True)
+    (layout.index_root / ".tmp-codes.faiss").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        write_index(layout, random_codes(20), generation="g-1", codes_sha256=["abc"])
+    assert not list(layout.index_root.glob("[!.]*"))
+
+
 def test_two_descriptions_of_the_same_codes_lie_side_by_side(layout):
     """As of two generations that differ in their genres alone."""
     codes = random_codes(20)

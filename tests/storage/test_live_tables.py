@@ -154,3 +154,22 @@ def test_packed_codes_are_the_rows_of_the_table(helpers):
     packed = packed_codes(table_of(rows, codes_schema(16)))
     assert packed.tolist() == [[number, 255 - number] for number in range(5)]
     assert packed.dtype == np.uint8
+
+
+def test_a_track_in_two_partitions_has_the_codes_of_the_one_that_is_encoded(
+    collect, row, layout, helpers
+):
+    """A backfill that finishes a partition between a night's encoding and its publishing."""
+    before = collect(row(1), row(2), row(5))
+    folder = layout.feature_partition_path(helpers.features, "0-of-a-backfill")
+    helpers.write_partition(folder, {n: helpers.random_frames(40, n) for n in (2, 8)})
+    during = collect(row(1), row(2), row(5))
+    assert during == before
+    with pytest.raises(ArtefactMissingError, match="partition 0-of-a-backfill has no codes of"):
+        collect(row(2), row(8))
+    helpers.write_encoded(layout, "g-1", "0-of-a-backfill", (2, 8))
+    after = collect(row(1), row(2), row(5))
+    assert after.partition_ids == ("0-of-a-backfill", "a", "b")
+    for name in ("tracks", "predictions", "codes", "failures"):
+        assert getattr(after, name).equals(getattr(before, name))
+    assert collect(row(2), row(8)).partition_ids == ("0-of-a-backfill",)

@@ -83,5 +83,7 @@ def test_a_receipt_of_another_version_is_refused(folder, version):
     receive(folder)
     content = json.loads((folder / "receipt.json").read_text()) | {"format": version}
     (folder / "receipt.json").write_text(json.dumps(content))
-    with pytest.raises(FormatVersionError, match=f"has format {version}, this version reads format 1"):
+    with pytest.raises(
+        FormatVersionError, match=f"has format {version}, this version reads format 1"
+    ):
         read_receipt(folder)

@@ -1,10 +1,12 @@
 """A store is recognised, made only where nothing is, and written by one process at a time."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from storage.errors import (
 from storage.layout import STORE_FORMAT
 from storage.store import (
     check_apart,
+    check_not_fetched,
     create_store,
     lock_owner,
     open_store,
@@ -343,3 +346,56 @@ def test_two_processes_that_make_one_store_at_once_both_get_it(tmp_path):
         for maker in makers:
             maker.kill()
             maker.communicate()
+
+
+# --- what killed runs left -----------------------------------------------------------------------
+
+
+def test_beside_a_backfill_leftovers_stay_and_finished_work_becomes_durable(layout, monkeypatch):
+    root = layout.features_root("f" * 12)
+    (root / ".tmp-being-filled").mkdir(parents=True)
+    (root / "finished").mkdir()
+    (root / "finished" / "receipt.json").touch()
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+    )
+    with working_beside(layout), writing(layout):
+        assert names(root) == [".tmp-being-filled", "finished"]
+    assert {str(path) for path in (layout.root, root.parent, root)} <= set(synced)
+    assert str(root / "finished") not in synced
+    with writing(layout):
+        assert names(root) == ["finished"]
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_in_the_sweep_is_named(layout, monkeypatch, reason):
+    (layout.root / ".tmp-left").mkdir()
+    rename = Path.rename
+
+    def fail(path, target):
+        if path.name == ".tmp-left":
+            raise OSError(reason, os.strerror(reason), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    said = rf"cannot be written any more: {os.strerror(reason)}"
+    with pytest.raises(StoreError, match=said), writing(layout):
+        pytest.fail("the block must not begin")
+
+
+# --- what was fetched ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("note", "said"), [('{"from": "s3://b/p"}', r" \(s3://b/p\)"), ("{}", ""), ("damaged", "")]
+)
+def test_a_fetched_folder_is_for_reading_only(layout, note, said):
+    check_not_fetched(layout)
+    layout.origin_path.write_text(note)
+    with pytest.raises(StorePlaceError, match=rf"was fetched from a replica{said} and is only for"):
+        check_not_fetched(layout)
+    with pytest.raises(StorePlaceError, match="was fetched"), working_beside(layout):
+        pass
+    assert open_store(layout.root) == layout
+    assert StorePlaceError.is_wrong_input

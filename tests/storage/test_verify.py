@@ -1,6 +1,7 @@
 """Verification finds any changed, missing or extra file of a snapshot, and nothing else."""
 
 import random
+import shutil
 from pathlib import PurePosixPath
 
 import pytest
@@ -9,7 +10,13 @@ from storage.errors import StoreError
 from storage.published import require_snapshot
 from storage.snapshots import publish_snapshot
 from storage.store import open_store
-from storage.verify import Finding, check_sizes, verify_all, verify_snapshot
+from storage.verify import (
+    Finding,
+    absent_partitions,
+    check_sizes,
+    verify_all,
+    verify_snapshot,
+)
 
 KINDS = {
     "features/*/*/receipt.json",
@@ -231,3 +238,26 @@ def test_sizes_are_checked_without_reading_what_is_large(published):
         (found,) = check_sizes(published, snapshot)
         assert (found.path, found.problem) == (shown, "missing")
         path.write_bytes(whole)
+
+
+# --- fetched folders -----------------------------------------------------------------------------
+
+
+def test_a_fetched_folder_is_checked_without_the_partitions_that_it_has_not(two_snapshots):
+    layout = two_snapshots
+    encoded = sorted(layout.relative(path) for path in layout.root.glob("encoded/*/*"))
+    features = sorted(layout.relative(path) for path in layout.root.glob("features/*/*"))
+    shutil.rmtree(layout.root / "encoded")
+    shutil.rmtree(layout.root / features[0])
+    absent = [*encoded, features[0]]
+    missing = {f"{folder}/receipt.json" for folder in absent}
+    assert {finding.path for finding in verify_all(layout)[0]} == missing
+    assert absent_partitions(layout, [require_snapshot(layout)]) == []
+    layout.origin_path.write_text('{"from": "s3://bucket/prefix"}')
+    assert absent_partitions(layout, [require_snapshot(layout)]) == absent
+    assert verify(layout)[0] == verify_all(layout)[0] == []
+    assert check_sizes(layout, require_snapshot(layout)) == []
+    (layout.root / features[1] / "tracks.parquet").unlink()
+    found = [Finding(f"{features[1]}/tracks.parquet", "missing")]
+    assert verify(layout)[0] == verify_all(layout)[0] == found
+    assert check_sizes(layout, require_snapshot(layout)) == found

@@ -1,5 +1,7 @@
 """Backfills without workers: orders, plans, what receipts leave to do, and registered roots."""
 
+from pathlib import Path
+
 import pytest
 
 from musichash_core.config import parse_config
@@ -16,8 +18,9 @@ from tasks.backfill_plan import (
     unfinished_partitions,
     work_left,
 )
-from tasks.backfill_progress import SessionLog, list_progress, progress_of
+from tasks.backfill_progress import list_progress, progress_of
 from tasks.backfill_publish import registered, run_if_free, with_collection
+from tasks.backfill_sessions import SessionLog
 from tasks.encode import encode_partition
 from tasks.extract import extract_partition, quarantine_track
 from tasks.index import publish
@@ -101,7 +104,8 @@ def test_a_backfill_goes_on_only_as_it_began(store, begun, config, tmp_path):
     request = Request(collection="radio", catalogue=order.collection.root, labels=str(labels))
     with pytest.raises(BackfillError, match="was begun with root"):
         resume(store, order_of(store, request), config)
-    other = parse_config({"features": {"n_mels": 64}}, source="the tests")
+    settings = {"features": {"n_mels": 64}, "models": {"encoder": "hpss-cnn"}}
+    other = parse_config(settings, source="the tests")
     with pytest.raises(BackfillError, match="was begun with features"):
         resume(store, order, other)
 
@@ -122,6 +126,23 @@ def test_receipts_decide_what_is_left(store, begun, config):
     assert unfinished_partitions(store, state) == work.partition_ids - {first.partition_id}
     plan = plan_of(store, config, state, work_left(store, state))
     assert (plan.n_to_extract, plan.generation) == (5 - len(first.items), state.generation)
+
+
+def test_a_copy_goes_where_its_track_goes_and_adds_no_audio(radio, store, config, with_model):
+    with_model(store)
+    root = Path(radio.root)
+    (root / "again.wav").write_bytes((root / "talk" / "0.wav").read_bytes())
+    order = order_of(store, Request(collection="radio", catalogue=radio.root))
+    found = look_in_collection(store, radio).catalogue
+    _, plan = begin(store, order, config, found, write=False)
+    rows = plan.to_pylist()
+    by_path = {row["path"]: row for row in rows}
+    first, copy = by_path["again.wav"], by_path["talk/0.wav"]
+    assert first["partition_id"] == copy["partition_id"] != ""
+    assert (first["audio_s"] > 0, copy["audio_s"]) == (True, 0.0)
+    assert len(rows) == 6
+    assert rows == sorted(rows, key=lambda row: (row["partition_id"], row["track_id"]))
+    assert open_backfills(open_store(store)) == []
 
 
 def test_a_partition_that_was_cut_is_not_extracted_again(store, begun, config):
@@ -184,8 +205,6 @@ def test_a_run_leaves_to_a_backfill_what_is_not_in_its_catalogue(
 
 
 def open_bytes(file):
-    from pathlib import Path
-
     return (Path(file.root) / file.path).read_bytes()
 
 
@@ -224,9 +243,9 @@ def test_a_model_takes_every_published_partition(store, radio, catalogue, config
     generation = published(store, catalogue, config, with_model)
     order = order_of(store, Request(model=generation[:6]))
     assert order.name == f"model-{generation}"
-    state, rows = begin(store, order, config, None, write=True)
+    state, plan = begin(store, order, config, None, write=True)
     assert state.steps == ("encode",)
-    assert len({row["track_id"] for row in rows}) == 2
+    assert len(plan["track_id"].unique()) == 2
     assert unfinished_partitions(store, state) == set()
     assert extend(store, state, config) == 0
 

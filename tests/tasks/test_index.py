@@ -12,9 +12,10 @@ from storage.errors import ArtefactMissingError
 from storage.runs import start_run
 from storage.snapshots import current_snapshot, list_snapshots
 from storage.store import open_store
+from tasks.account import AccountingError
 from tasks.encode import encode_partition, partitions_to_encode
 from tasks.extract import extract_partition
-from tasks.index import AccountingError, TooManyFailuresError, publish
+from tasks.index import TooManyFailuresError, publish
 from tasks.plan import make_plan
 from tasks.scan import look, record
 from tasks.status import verify_store

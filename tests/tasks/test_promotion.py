@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from musichash_core.records import partition_of
-from storage.atomic import digest_tree
+from storage.atomic import digest_tree, read_json, write_json
 from storage.errors import DamagedArtefactError, FingerprintMismatchError
 from storage.generations import (
     UnknownGenerationError,
@@ -135,6 +135,28 @@ def test_a_generation_without_codes_of_every_track_is_refused_with_numbers(two_g
     assert [entry for entry in digest_tree(layout.root) if "runs/" not in entry.path] == [
         entry for entry in before if "runs/" not in entry.path
     ]
+
+
+def test_codes_of_another_partition_with_the_same_tracks_will_do(two_generations, config):
+    """A backfill may have encoded tracks in its own partition, which no snapshot lists."""
+    store, _, second = two_generations
+    (without,) = plan_promotion(store, second).to_encode
+    root = open_store(store).features_root(config.feature_fingerprint)
+    shutil.copytree(root / without, root / "zz-of-a-backfill")
+    receipt = root / "zz-of-a-backfill" / "receipt.json"
+    write_json(receipt, read_json(receipt) | {"partition_id": "zz-of-a-backfill"})
+    assert plan_promotion(store, second).to_encode == (without,)
+    encode_partition(store, "zz-of-a-backfill", config.feature_fingerprint, second)
+    plan = plan_promotion(store, second)
+    assert plan.to_encode == ()
+    assert "zz-of-a-backfill" in plan.partition_ids
+    assert without not in plan.partition_ids
+    promoted = run_promotion(store, second)
+    assert generations_in(store) == {second}
+    assert verify_store(store)["findings"] == []
+    # A night encodes what comes first by name too, and lists that: the content stays.
+    assert run_night(store, config).snapshot.digest == promoted.snapshot.digest
+    assert not run_night(store, config).is_new
 
 
 def test_planning_and_previewing_write_nothing(ready):

@@ -27,8 +27,8 @@ from storage.errors import ArtefactMissingError, StoreError
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
 from storage.generations import select_generation
 from storage.layout import StoreLayout
-from storage.runs import RunRecord
-from storage.store import create_store
+from storage.runs import RunRecord, close_killed_runs, start_run
+from storage.store import create_store, open_store
 from tasks.encode import encode_partition
 from tasks.index import publish
 from tasks.ledger import begin_run
@@ -351,12 +351,31 @@ def test_run_under_way_is_described_by_its_own_account(tmp_path: Path) -> None:
 
 def test_latest_failed_run_is_announced_above_the_older_account() -> None:
     begin, end = "2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00"
-    good = RunRecord("1", begin, end, "done", seen=3, done=3)
+    good = RunRecord("1", begin, finished=end, state="done", seen=3, done=3)
     failed = replace(good, run_id="2", state="failed")
     facts = run_facts([good, failed], [], None)
     assert facts.accounted == good
     assert facts.latest == failed
     assert facts.recent == [failed, good]
+
+
+def test_killed_run_is_named_so_with_what_it_had_counted(tmp_path: Path) -> None:
+    begin, end = "2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00"
+    good = RunRecord("1", begin, finished=end, state="done", seen=3, done=3)
+    killed = RunRecord("2", begin, finished=end, state="killed", wall_s=60.0)
+    facts = run_facts([good, killed], [good], None)
+    assert facts.accounted == good
+    assert facts.latest == killed
+    published = replace(killed, state="done", finished=None, seen=4, reused=4, snapshot=9)
+    facts = run_facts([good, killed], [published], None)
+    assert facts.accounted == facts.latest == replace(published, state="killed", finished=end)
+    store = make_store(tmp_path)
+    layout = open_store(store)
+    begun = start_run(layout)
+    close_killed_runs(layout, last_signs={begun.run_id: begun.started})
+    page = Page(write_report(store, CONFIG))
+    assert "it was killed; the next run goes on where it stopped." in page.text
+    assert "or was killed" not in page.text
 
 
 def test_publishing_run_is_known_from_the_runs_table_before_the_ledger_has_it() -> None:

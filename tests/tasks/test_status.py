@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from storage.backfills import BackfillState, begin_backfill, end_backfill
-from storage.errors import LockLostError, StoreError, StoreLockedError
+from storage.backfills import PLAN, BackfillState, begin_backfill, end_backfill
+from storage.errors import LockLostError, StoreError, StoreLockedError, StorePlaceError
 from storage.runs import finish_run, read_runs, start_run
 from storage.store import open_store, working_beside
 from tasks.ledger import begin_run, closed, holding
+from tasks.scan import look
+from tasks.snapshots import verify_everything
 from tasks.status import (
     RECENT_RUNS,
     list_failures,
@@ -175,7 +178,7 @@ def test_status_names_who_writes_with_its_run(store):
 def test_status_names_the_backfill_at_work_and_those_that_are_not_finished(store):
     layout = open_store(store)
     jazz = BackfillState("collection-jazz", "collection", "jazz", (), "f" * 12, "2026-01-01")
-    begin_backfill(layout, jazz, [])
+    begin_backfill(layout, jazz, PLAN.empty_table())
     with working_beside(layout, what="backfill of jazz"):
         status = store_status(store)
     assert (status["backfill_worker"]["pid"], status["writer"]) == (os.getpid(), None)
@@ -243,3 +246,60 @@ def test_a_run_that_lost_the_store_does_not_end_well(store):
         open_store(store).lock_path.unlink()
     (record,) = read_runs(open_store(store))
     assert record.state == "failed"
+
+
+# --- damage and fetched folders ------------------------------------------------------------------
+
+
+def test_status_says_what_is_damaged_and_tells_the_rest(published):
+    layout = open_store(published.store)
+    whole = store_status(published.store)
+    assert whole["problem"] is None
+    (failures,) = layout.table_root("failures").iterdir()
+    (info,) = layout.index_root.glob("*.json")
+    run = layout.runs_root / f"{whole['runs'][0]['run_id']}.json"
+    damages = {
+        layout.current_path: b"one\n",
+        layout.snapshot_path(1): b"{}",
+        failures: b"PAR1",
+        info: None,
+        run: b"{",
+    }
+    for path, content in damages.items():
+        data = path.read_bytes()
+        path.unlink() if content is None else path.write_bytes(content)
+        found = store_status(published.store)
+        assert path.name in found["problem"], path
+        assert json.loads(json.dumps(found)) == found
+        is_known = path not in {layout.current_path, layout.snapshot_path(1)}
+        assert found["snapshot"] == (1 if is_known else None)
+        assert found["snapshots"] == [1]
+        path.write_bytes(data)
+    assert store_status(published.store) == whole
+    failures.write_bytes(b"PAR1")
+    run.write_bytes(b"{")
+    found = store_status(published.store)
+    assert found["failed_share"] is None
+    assert found["counts"] == whole["counts"]
+    assert len(found["problem"].splitlines()) == 2
+
+
+def test_a_fetched_folder_is_asked_and_not_worked_in(published):
+    layout = open_store(published.store)
+    before = store_status(published.store)
+    layout.origin_path.write_text('{"from": "s3://bucket/prefix"}')
+    for hold in (begin_run, holding):
+        for create in (False, True):
+            said = pytest.raises(StorePlaceError, match=r"was fetched from .*bucket/prefix.*only")
+            with said, hold(published.store, create=create):
+                pass
+    with pytest.raises(StorePlaceError, match="was fetched"):
+        look(published.store, [published.root])
+    assert store_status(published.store) == before
+    assert verify_store(published.store)["not_fetched"] == []
+    shutil.rmtree(layout.root / "features")
+    shutil.rmtree(layout.root / "encoded")
+    found = verify_store(published.store)
+    assert found["findings"] == []
+    assert {name.split("/")[0] for name in found["not_fetched"]} == {"features", "encoded"}
+    assert verify_everything(published.store)["not_fetched"] == found["not_fetched"]
