@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import dask
 from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -134,6 +136,25 @@ def _patiently(start: Callable[[], T]) -> T:
     return start()
 
 
+def _on_each_worker(client: Client, function: Callable[[], object]) -> dict[str, object]:
+    """Call a function on every worker; give its result, or the exception that it raised there.
+
+    A worker that dies meanwhile does not end the run: its successor is asked, if it comes in time.
+    """
+    said: dict[str, object] = {}
+    for _ in range(START_TRIES):
+        said = client.run(function, on_error="return")
+        if not any(_is_gone(outcome) for outcome in said.values()):
+            break
+        time.sleep(LOOK_AGAIN_S)
+    return {worker: outcome for worker, outcome in said.items() if not _is_gone(outcome)}
+
+
+def _is_gone(outcome: object) -> bool:
+    """Tell whether a worker ended, or did not answer, instead of calling a function."""
+    return type(outcome) in {CommClosedError, OSError}
+
+
 class Workers:
     """Worker processes that start on first use and end with the context.
 
@@ -183,11 +204,13 @@ class Workers:
                 self._cluster = _patiently(self._start)
                 self._client = Client(self._cluster)
                 # Until `warm_worker` has imported everything.
-                self._client.run(gc.set_threshold, *COLLECT_SELDOM)
+                _on_each_worker(self._client, partial(gc.set_threshold, *COLLECT_SELDOM))
             self._check_code(self._client)
             if self._is_background and self._cluster is not None:
                 self._client.register_plugin(_Nice())
-            self._client.run(warm_worker)
+            for said in _on_each_worker(self._client, warm_worker).values():
+                if isinstance(said, BaseException):
+                    raise said
         return self._client
 
     def _start(self) -> LocalCluster:
@@ -225,7 +248,7 @@ class Workers:
     def _check_code(client: Client) -> None:
         own = code_fingerprint()
         # A worker without musichash answers with an exception, which differs too.
-        found = client.run(code_fingerprint, on_error="return")
+        found = _on_each_worker(client, code_fingerprint)
         others = [worker for worker, code in found.items() if code != own]
         if others:
             raise WorkerCodeError(

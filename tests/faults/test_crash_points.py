@@ -26,10 +26,10 @@ AT_LENGTH = {
         "power": 16,
         "kill-then-power": 12,
     },
-    **dict.fromkeys(
-        ("promote", "rollback", "gc", "backfill"),
-        {"kill": 8, "tear": 3, "full": 4, "broken": 4, "power": 6, "kill-then-power": 3},
-    ),
+    **{
+        scene: {"kill": 8, "tear": 3, "full": 4, "broken": 4, "power": 6, "kill-then-power": 3}
+        for scene in ("promote", "rollback", "gc", "backfill")
+    },
 }
 
 
