@@ -160,9 +160,10 @@ def test_a_dry_run_divides_audits_and_writes_no_tables(music_store, settings, tm
 
 
 def test_a_copy_under_another_artist_joins_the_groups(tmp_path, music, settings):
-    copied = make_music(tmp_path, lambda number: f"{number:03d}.wav")
-    y, _ = soundfile.read(tmp_path / "001.wav", dtype="float32")
-    soundfile.write(tmp_path / "copy.wav", 0.7 * y, SR, subtype="PCM_24")
+    (tmp_path / "music").mkdir()
+    copied = make_music(tmp_path / "music", lambda number: f"{number:03d}.wav")
+    y, _ = soundfile.read(tmp_path / "music" / "001.wav", dtype="float32")
+    soundfile.write(tmp_path / "music" / "copy.wav", 0.7 * y, SR, subtype="PCM_24")
     rows = [*copied.rows, ("copy.wav", copied.rows[1][1], "somebody else")]
     (tmp_path / "made").mkdir()
     store = copied.extracted(tmp_path / "made", settings, rows)

@@ -94,6 +94,7 @@ class Place:
         try:
             return self._request(f"{self.prefix}/{path}")
         except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
             if error.code != 404:
                 raise
             return None
