@@ -21,7 +21,8 @@ point = sys.argv.pop(1)
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
-import flows.commands_run, flows.progress, flows.stages, storage.snapshots, tasks.index
+import flows.commands_run, flows.progress, flows.stages
+import storage.assembling, storage.snapshots, tasks.index
 
 class Deadly(flows.progress.RichReporter):
     def advance(self, stage, done, failed=0):
@@ -30,7 +31,7 @@ class Deadly(flows.progress.RichReporter):
 
 flows.commands_run.RichReporter = Deadly
 if point == "tables":
-    tasks.index.write_index = die
+    storage.assembling.write_index = die
 elif point == "manifest":
     tasks.index.publish_snapshot = die
 elif point == "pointer":
