@@ -1,4 +1,4 @@
-"""What a finished run leaves in the Prefect UI: account, stages, failures, learning curves.
+"""What a finished run leaves in the Prefect UI: account, failures, code health, learning curves.
 
 Public: `account_of`, `publish_run_artifacts`.
 """
@@ -10,6 +10,8 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.night import Night
+from tasks.health_answers import current_health
+from tasks.health_table import escape_markdown, health_markdown
 from tasks.report_curves import learning_curves_markdown
 from tasks.status import list_failures
 
@@ -34,14 +36,21 @@ def account_of(night: Night) -> dict[str, Any]:
 
 
 def publish_run_artifacts(night: Night) -> dict[str, Any]:
-    """Create the summary table, the morning report and, after a training, its learning curves.
+    """Create the summary table, the morning report, the health of the codes, and learning curves.
 
     Returns
     -------
     dict
-        The account, see `account_of`.
+        The account, see `account_of`, and ``health``: what was found of the codes.
     """
     account = account_of(night)
+    health = current_health(night.store)
+    if health is not None:
+        account["health"] = {name: health[name] for name in ("level", "sentence", "findings")}
+        for finding in health["findings"]:
+            night.reporter.say(
+                f"{finding['level']}: {finding['what']} ('musichash health' tells what to do)"
+            )
     create_table_artifact(
         key="run-summary",
         table=[
@@ -60,9 +69,15 @@ def publish_run_artifacts(night: Night) -> dict[str, Any]:
     )
     create_markdown_artifact(
         key="morning-report",
-        markdown=_markdown(night, account),
+        markdown=_markdown(night, account, health),
         description=f"Account of run {account['run']['run_id']}",
     )
+    if health is not None:
+        create_markdown_artifact(
+            key="code-health",
+            markdown=health_markdown(health),
+            description=f"Code health of snapshot {health['snapshot']}: {health['level']}",
+        )
     _publish_learning_curves(night)
     return account
 
@@ -82,7 +97,7 @@ def _publish_learning_curves(night: Night) -> None:
         )
 
 
-def _markdown(night: Night, account: dict[str, Any]) -> str:
+def _markdown(night: Night, account: dict[str, Any], health: dict[str, Any] | None) -> str:
     run = account["run"]
     lines = [
         f"# {account['sentence']}",
@@ -93,6 +108,7 @@ def _markdown(night: Night, account: dict[str, Any]) -> str:
         f"{run['audio_s'] / 3600:.2f} hours of audio decoded, {run['cpu_s']:.0f} CPU seconds, "
         f"at most {run['peak_memory_bytes'] / 1e6:.0f} MB of memory per worker.",
         "",
+        *_alarms(health),
     ]
     failures = list_failures(night.store)
     if not failures:
@@ -102,3 +118,12 @@ def _markdown(night: Night, account: dict[str, Any]) -> str:
     for code, count in Counter(row["code"] for row in failures).most_common(TOP_FAILURES):
         lines.append(f"| {code} | {count} | {remedies[code]} |")
     return "\n".join(lines)
+
+
+def _alarms(health: dict[str, Any] | None) -> list[str]:
+    """Say what is wrong with the codes, before anything else is listed."""
+    return [
+        f"**{finding['level']}: {escape_markdown(finding['what'])}.** "
+        f"{escape_markdown(finding['remedy'])}.\n"
+        for finding in ([] if health is None else health["findings"])
+    ]

@@ -4,6 +4,8 @@
 ``flows/backfill.py:backfill``).
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -16,13 +18,13 @@ from prefect.states import Completed
 from flows.artifacts import publish_run_artifacts
 from flows.backfill_tables import describe_left
 from flows.beside_runs import BesideRuns, writing_when_free
-from flows.cluster import ClusterSettings, Workers
+from flows.cluster import Workers
+from flows.cluster_settings import ClusterSettings
 from flows.night import Night
 from flows.nightly import work_and_publish
 from flows.progress import ArtifactReporter, Reporter, Reporters, current_reporter
 from flows.server_guard import end_server_with_us
-from flows.stages import (
-    check_model,
+from flows.stage_tasks import (
     describe_task,
     encode_task,
     extract_task,
@@ -30,21 +32,16 @@ from flows.stages import (
     scan_collection_task,
 )
 from musichash_core.config import PipelineConfig
-from tasks.backfill import (
-    UnrecordedRun,
-    begin,
-    extend,
-    plan_of,
-    resume,
-    working_beside_runs,
-)
+from tasks.backfill import extend, resume_or_begin, working_beside_runs
 from tasks.backfill_orders import BackfillError, Order, Request, order_of
-from tasks.backfill_plan import unfinished_partitions, work_left
+from tasks.backfill_plan import plan_of, unfinished_partitions, work_left
 from tasks.backfill_progress import Progress, progress_of
 from tasks.backfill_publish import end, registered, with_collection
 from tasks.backfill_sessions import SessionLog, with_sessions
-from tasks.ledger import OpenRun
+from tasks.ledger import OpenRun, UnrecordedRun
+from tasks.model_in_force import check_model
 from tasks.resources import check_decoder
+from tasks.scan import Collection, Found
 
 STEPS = {"extract": extract_task, "describe": describe_task, "encode": encode_task}
 
@@ -142,18 +139,8 @@ def _fill(
 ) -> Progress:
     """Do the long work, beside the runs; give how far it came."""
     with working_beside_runs(store, order), Workers(where, pace=pace) as workers:
-        state = resume(store, order, settings)
-        if state is None:
-            catalogue = None
-            if order.collection is not None:
-                catalogue = scan_collection_task(
-                    store,
-                    order.collection,
-                    reporter,
-                    backfill=order.name,
-                    max_file_mb=settings.decode.max_file_mb,
-                ).catalogue
-            state, _ = begin(store, order, settings, catalogue, write=True)
+        scan = _scanning(store, order, settings, reporter)
+        state, _ = resume_or_begin(store, order, settings, scan, write=True)
         so_far = progress_of(store, state)
         reporter.say(f"{so_far.sentence}; left: {describe_left(so_far)}")
         log = SessionLog(store, state)
@@ -176,13 +163,26 @@ def _fill(
         return progress
 
 
+def _scanning(
+    store: str, order: Order, settings: PipelineConfig, reporter: Reporter
+) -> Callable[[Collection], Found]:
+    """Give what finds the files of a collection."""
+    return partial(
+        scan_collection_task,
+        store,
+        reporter=reporter,
+        backfill=order.name,
+        max_file_mb=settings.decode.max_file_mb,
+    )
+
+
 def _work_through(night: Night, log: SessionLog, pace: BesideRuns) -> None:
     """Take every partition through all steps, also of tracks that are published meanwhile."""
     left_before: set[str] | None = None
     while True:
         for step in log.state.steps:
             work = work_left(night.store, log.state)
-            night.plan = plan_of(night.store, night.config, log.state, work)
+            night.plan = plan_of(log.state, work)
             night.only = work.partition_ids
             STEPS[step](night)
             if pace.is_over():
@@ -212,13 +212,7 @@ def _conclude(
     if order.collection is not None:
         with Workers(where) as workers, registered(store, order.collection):
             night = Night(store=store, config=settings, run=run, workers=workers, reporter=reporter)
-            found = scan_collection_task(
-                store,
-                order.collection,
-                reporter,
-                backfill=order.name,
-                max_file_mb=settings.decode.max_file_mb,
-            )
+            found = _scanning(store, order, settings, reporter)(order.collection)
             catalogue = with_collection(store, order.collection, found.catalogue)
             check_model(store, catalogue, settings)
             plan_task(night, catalogue)

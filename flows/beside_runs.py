@@ -48,10 +48,10 @@ class BesideRuns(Pace):
                 self._waits_since = None
                 self._reporter.say("the run has ended: the backfill goes on")
             return True
-        self.wait_for(writer)
+        self._wait_for(writer)
         return False
 
-    def wait_for(self, writer: str) -> None:
+    def _wait_for(self, writer: str) -> None:
         """Say once who is waited for."""
         if self._waits_since is None:
             self._waits_since = time.monotonic()

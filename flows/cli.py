@@ -5,6 +5,7 @@ failures``). Commands import what they need when they run, so that ``--help`` an
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -13,12 +14,20 @@ from flows import (
     commands_backfill,
     commands_bench,
     commands_dataset,
+    commands_duplicates,
     commands_evaluate,
+    commands_health,
+    commands_index,
     commands_models,
+    commands_plan,
     commands_replicate,
     commands_run,
     commands_runs,
+    commands_search,
+    commands_serve,
+    commands_server,
     commands_snapshots,
+    commands_stages,
 )
 from flows.environment import prepare_environment
 from flows.progress import giving_terminal_back
@@ -41,16 +50,47 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _say_version(*, is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"musichash {version('musichash')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda is_asked: _say_version(is_asked=is_asked),
+            help="Print the version and end.",
+        ),
+    ] = False,
+) -> None: ...
+
+
 for module in (
     commands_run,
+    commands_plan,
+    commands_stages,
     commands_backfill,
+    commands_search,
+    commands_duplicates,
     commands_ask,
+    commands_health,
     commands_runs,
     commands_replicate,
     commands_evaluate,
     commands_dataset,
     commands_models,
     commands_snapshots,
+    commands_index,
+    commands_serve,
+    commands_server,
     commands_bench,
 ):
     module.add_to(app)

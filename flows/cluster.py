@@ -1,7 +1,7 @@
 """The Dask workers of a run: an embedded cluster by default, or an existing scheduler.
 
 Workers start when the first work is handed out, so that a run without work starts none.
-Public: `ClusterSettings`, `Workers`, `Pace`, `estimate_worker_bytes`.
+Public: `Workers`, `Pace`, `SchedulerError`, `WorkerCodeError`.
 """
 
 import gc
@@ -15,11 +15,13 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 import dask
-from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed
+from distributed import Client, Future, Worker, WorkerPlugin, as_completed
 from distributed.comm.core import CommClosedError
+from distributed.deploy.cluster import Cluster
 from distributed.scheduler import KilledWorker
-from pydantic import BaseModel, ConfigDict, Field
 
+from flows.cluster_kinds import GPU_RESOURCE, dask_settings, start_cluster
+from flows.cluster_settings import ClusterSettings
 from flows.environment import COLLECT_SELDOM
 from musichash_core.errors import MusicHashError
 from tasks.resources import code_fingerprint, warm_worker
@@ -28,30 +30,6 @@ T = TypeVar("T")
 
 IN_FLIGHT_PER_WORKER = 4
 """Partitions handed to the scheduler per worker thread: enough to keep it busy, few to remember."""
-
-DASK_SETTINGS = {
-    # A worker that dies is replaced even when the machine is slow; without this the cluster
-    # forgets it after 15 s and the run waits for ever.
-    "distributed.deploy.lost-worker-timeout": "300s",
-    "distributed.scheduler.no-workers-timeout": "120s",
-    # The first death decides who is suspected; `Workers.fan_out` tries suspects again, alone.
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.scheduler.active-memory-manager.start": False,
-    # The sampling profiler of each worker; nobody reads it here.
-    "distributed.worker.profile.enabled": False,
-    # Each of these wakes an event loop that takes turns with the work; a partition takes seconds,
-    # and the defaults ask 10 to 50 times a second.
-    "distributed.admin.tick.interval": "1s",
-    "distributed.admin.tick.limit": "30s",
-    "distributed.admin.system-monitor.interval": "5s",
-    "distributed.worker.memory.monitor-interval": "500ms",
-    # Dask makes glibc return memory at once, and the half-megabyte blocks of decoding are then
-    # mapped and cleared anew each time: a quarter more CPU time. Keep up to 64 MB instead.
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 26,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 26,
-}
-
-GPU_RESOURCE = "GPU"
 
 BACKGROUND_NICENESS = 10
 """Of workers here that work in the background: the other workers of the machine come first."""
@@ -67,23 +45,6 @@ TRIES_ALONE = 2
 
 START_TRIES = 3
 CONNECT_TIMEOUT = "30s"
-WORKERS_TIMEOUT_S = 120
-
-
-class ClusterSettings(BaseModel):
-    """Where the work of a run is done; never changes its results."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    scheduler: str | None = Field(
-        None, description="address of a running Dask scheduler; none starts workers here"
-    )
-    n_workers: int | None = Field(
-        None, ge=1, le=1024, description="worker processes here; none is one per CPU"
-    )
-    worker_memory_bytes: int | None = Field(
-        None, ge=1 << 28, description="memory limit of a worker here; none is estimated"
-    )
 
 
 class Pace:
@@ -115,23 +76,14 @@ class WorkerCodeError(MusicHashError):
     """The workers run another version of the code than this process."""
 
 
-def estimate_worker_bytes() -> int:
-    """State the memory that a worker needs, whatever the length of a track.
-
-    Interpreter and libraries take about 0.6 GB once torch is loaded; one partition's shard, a
-    decoder and 16 segments in the networks stay below 0.4 GB. Twice the sum is the limit, because
-    Dask pauses a worker at 80 % of it.
-    """
-    return 2 * (600 + 400) * 1_000_000
-
-
 def _patiently(start: Callable[[], T]) -> T:
-    """Start a part of Dask again when the machine stalls.
+    """Start a part of Dask again when the machine stalls, or a worker dies as it starts.
 
-    Dask gives its event loop 10 s to begin and then fails by an assertion.
+    Dask gives its event loop 10 s to begin and then fails by an assertion; where one of its own
+    workers ends before it is up it closes the others and raises a `RuntimeError`.
     """
     for _ in range(START_TRIES - 1):
-        with suppress(AssertionError):
+        with suppress(AssertionError, RuntimeError):
             return start()
     return start()
 
@@ -171,7 +123,7 @@ class Workers:
         self._settings = settings
         self._pace = pace or Pace()
         self._is_background = pace is not None
-        self._cluster: LocalCluster | None = None
+        self._cluster: Cluster | None = None
         self._client: Client | None = None
 
     def __enter__(self) -> Self:
@@ -197,12 +149,14 @@ class Workers:
     def client(self) -> Client:
         """The connection to the scheduler; starts or finds the workers."""
         if self._client is None:
-            dask.config.set(DASK_SETTINGS)
+            dask.config.set(dask_settings(self._settings))
             if self._settings.scheduler is not None:
                 self._client = self._connect(self._settings.scheduler)
             else:
-                self._cluster = _patiently(self._start)
+                self._cluster = _patiently(partial(start_cluster, self._settings))
                 self._client = Client(self._cluster)
+                if self._settings.is_elsewhere:
+                    self._wait_for_one()
                 # Until `warm_worker` has imported everything.
                 _on_each_worker(self._client, partial(gc.set_threshold, *COLLECT_SELDOM))
             self._check_code(self._client)
@@ -213,19 +167,20 @@ class Workers:
                     raise said
         return self._client
 
-    def _start(self) -> LocalCluster:
-        n_workers = self._settings.n_workers or os.cpu_count() or 1
-        return LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=self._settings.worker_memory_bytes or estimate_worker_bytes(),
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # None would ask for port 8787, and warn if taken
-        )
+    def _wait_for_one(self) -> None:
+        """Wait for the first worker of a cluster whose workers queue for a place."""
+        assert self._client is not None
+        patience_s = self._settings.wait_for_workers_s
+        try:
+            self._client.wait_for_workers(1, timeout=patience_s)
+        except TimeoutError as error:
+            raise SchedulerError(
+                f"the cluster has had no worker for {patience_s} s; look at its queue, or give "
+                "wait_for_workers_s a larger value in the file of --cluster"
+            ) from error
 
-    @staticmethod
-    def _connect(address: str) -> Client:
+    def _connect(self, address: str) -> Client:
+        patience_s = self._settings.wait_for_workers_s
         try:
             client = _patiently(lambda: Client(address, timeout=CONNECT_TIMEOUT))
         except (OSError, ValueError) as error:  # ValueError: not an address at all
@@ -235,11 +190,11 @@ class Workers:
                 "machine"
             ) from error
         try:
-            client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
+            client.wait_for_workers(1, timeout=patience_s)
         except TimeoutError as error:
             client.close()
             raise SchedulerError(
-                f"the Dask scheduler at {address} has had no worker for {WORKERS_TIMEOUT_S} s; "
+                f"the Dask scheduler at {address} has had no worker for {patience_s} s; "
                 f"start one with 'dask worker {address}'"
             ) from error
         return client

@@ -1,4 +1,4 @@
-"""Subcommands that ask: ``search``, ``status``, ``failures``, ``export``, ``verify``, ``report``.
+"""Subcommands that ask: ``status``, ``failures``, ``export``, ``verify``, ``report``.
 
 Public: `add_to`.
 """
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import JustifyMethod
-from rich.table import Table
 from rich.text import Text
 
+from flows.commands_health import STYLES as HEALTH_STYLES
+from flows.commands_health import health_line
 from flows.commands_runs import describe_totals, runs_table
 from flows.options import ConfigOption, JsonOption, StoreOption, console_for, write_json
 from musichash_core.plain_text import escape_controls
@@ -27,64 +26,8 @@ SCAN_STAGE = "scan"
 
 def add_to(app: typer.Typer) -> None:
     """Register the subcommands."""
-    for command in (search, status, failures, export, verify, report):
+    for command in (status, failures, export, verify, report):
         app.command(rich_help_panel="Questions")(command)
-
-
-def search(
-    store: StoreOption,
-    file: Annotated[
-        str | None, typer.Option("--file", help="An audio file, in the catalogue or not.")
-    ] = None,
-    track: Annotated[
-        str | None, typer.Option("--track", help="A track of the catalogue: its id or its path.")
-    ] = None,
-    k: Annotated[int, typer.Option("-k", help="Number of answers.")] = 10,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Find the tracks that sound most like a track of the catalogue, or like any audio file.
-
-    Ranked by Hamming distance between hash codes; ties by asymmetric distance, then by id.
-
-    [bold]Examples:[/bold]
-    musichash search --store ~/music.store --track jazz/take5.ogg
-    musichash search --store ~/music.store --file excerpt.wav -k 5
-    """
-    from musichash_core.config import load_config
-    from tasks.search import search_file, search_track
-
-    if (file is None) == (track is None):
-        raise typer.BadParameter("name either a --file or a --track")
-    answer = (
-        search_track(store, track, k=k)
-        if track is not None
-        else search_file(store, str(file), load_config(config), k=k)
-    )
-    if as_json:
-        write_json(answer.as_dict())
-        return
-    table = Table(
-        title=Text(
-            f"Nearest to {escape_controls(answer.query)} among {answer.n_codes} tracks "
-            f"({answer.n_bits} bits)"
-        ),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    for name in ("rank", "distance", "genre", "p", "label", "track"):
-        justify: JustifyMethod = "right" if name in {"rank", "distance", "p"} else "left"
-        table.add_column(name, justify=justify, overflow="fold")
-    for match in answer.matches:
-        table.add_row(
-            str(match.rank),
-            str(match.distance),
-            Text(escape_controls(match.genre)),
-            f"{match.probability:.2f}",
-            Text(escape_controls(match.label or "")),
-            Text(escape_controls(match.path)),
-        )
-    console_for(as_json=False).print(table)
 
 
 def status(store: StoreOption, as_json: JsonOption = False) -> None:
@@ -116,12 +59,22 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
         )
         for name, paths in found["tables"].items():
             console.print(Text(f"  {name:<12} {' '.join(paths)}"))
+        console.print(_health_of(found["health"]))
     for line in (found["problem"] or "").splitlines():
         console.print(Text(escape_controls(f"  problem: {line}"), style="red"))
     for line in _work_under_way(found):
         console.print(Text(escape_controls(line)))
     console.print(runs_table(found["runs"][::-1], "last runs (times in UTC)"))
     console.print(Text(describe_totals(sum(found["totals"]["by_state"].values()), found["totals"])))
+
+
+def _health_of(found: dict[str, Any] | None) -> Text:
+    """Say how the codes are, in one line."""
+    if found is None:
+        return Text("  health       not measured yet: 'musichash health' does it")
+    line = Text("  health       ")
+    line.append(found["level"], style=HEALTH_STYLES[found["level"]])
+    return line.append(escape_controls(health_line(found).removeprefix(found["level"])))
 
 
 def _work_under_way(found: dict[str, Any]) -> list[str]:

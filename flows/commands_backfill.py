@@ -3,12 +3,14 @@
 Public: `add_to`.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.options import (
+    ClusterOption,
     ConfigOption,
     JsonOption,
     LabelsOption,
@@ -17,6 +19,7 @@ from flows.options import (
     StoreOption,
     WorkerMemoryOption,
     WorkersOption,
+    cluster_from,
     console_for,
     write_json,
 )
@@ -67,6 +70,7 @@ def backfill(
     workers: WorkersOption = None,
     worker_memory: WorkerMemoryOption = None,
     scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     limit_hours: Annotated[
         float | None,
         typer.Option("--limit-hours", min=0.0, help="Begin nothing more after so many hours."),
@@ -121,7 +125,6 @@ def backfill(
         )
         return
     from flows.backfill import backfill as backfill_flow
-    from flows.cluster import ClusterSettings
 
     with reporting(RichReporter(console_for(as_json=as_json))):
         account = backfill_flow(
@@ -133,11 +136,7 @@ def backfill(
             model=None if model is None else order.target,
             features=request.features,
             config=settings,
-            cluster=ClusterSettings(
-                n_workers=workers,
-                worker_memory_bytes=None if worker_memory is None else worker_memory * 1_000_000,
-                scheduler=scheduler,
-            ),
+            cluster=cluster_from(workers, worker_memory, scheduler, cluster),
             limit_hours=limit_hours,
         )
     _conclude(store, order, account, as_json=as_json)
@@ -176,8 +175,8 @@ def _next_step(store: str, order: "Order", account: dict[str, Any]) -> str:
     return (
         f"every published track has features {order.target}; with the same file as --config, "
         "'musichash train' makes a model that reads them, 'musichash backfill --model' fills it "
-        "and 'musichash models promote' publishes it; from then on the nightly runs need that "
-        "--config too"
+        "and 'musichash models promote' publishes it; from then on the nightly runs, and searches "
+        "with a file, need that --config too"
     )
 
 
@@ -200,23 +199,18 @@ def _show_plan(
     store: str, order: "Order", settings: "PipelineConfig", workers: int | None, *, as_json: bool
 ) -> None:
     from flows.backfill_tables import show_backfill
-    from flows.stages import scan_collection_stage
-    from tasks.backfill import begin, resume
+    from flows.scan_stages import scan_collection_stage
+    from tasks.backfill import resume_or_begin
     from tasks.backfill_progress import progress_of
 
-    reporter = RichReporter(console_for(as_json=as_json))
-    state, plan = resume(store, order, settings), None
-    if state is None:
-        catalogue = None
-        if order.collection is not None:
-            catalogue = scan_collection_stage(
-                store,
-                order.collection,
-                reporter,
-                backfill=order.name,
-                max_file_mb=settings.decode.max_file_mb,
-            ).catalogue
-        state, plan = begin(store, order, settings, catalogue, write=False)
+    scan = partial(
+        scan_collection_stage,
+        store,
+        reporter=RichReporter(console_for(as_json=as_json)),
+        backfill=order.name,
+        max_file_mb=settings.decode.max_file_mb,
+    )
+    state, plan = resume_or_begin(store, order, settings, scan, write=False)
     progress = progress_of(store, state, plan, n_workers=workers)
     if as_json:
         write_json(progress.numbers)

@@ -1,4 +1,4 @@
-"""Subcommands that measure: ``bench extract`` and ``bench robustness``.
+"""Subcommands that measure: ``bench extract``, ``bench robustness`` and ``bench index``.
 
 Public: `add_to`.
 """
@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from flows import commands_bench_index
 from flows.options import ConfigOption, JsonOption, StoreOption, console_for, write_json
 from flows.progress import RichReporter
 from musichash_core.plain_text import escape_controls
@@ -21,6 +22,7 @@ bench = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Register the subcommands."""
+    commands_bench_index.add_to(bench)
     app.add_typer(bench, name="bench", rich_help_panel="Questions")
 
 

@@ -97,8 +97,8 @@ def evaluate(
     musichash evaluate --store ~/gtzan.store --split-file gtzan.csv
     """
     from musichash_core.config import load_config
-    from tasks.evaluate import EvaluationRequest
     from tasks.evaluate import evaluate as run_evaluation
+    from tasks.evaluation_request import EvaluationRequest
     from tasks.evaluation_text import describe_evaluation
 
     request = EvaluationRequest(

@@ -4,31 +4,29 @@ Public: `add_to`.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.generation_tables import comparison_sentence, show_comparison, show_generations
 from flows.options import (
+    ClusterOption,
     JsonOption,
     SchedulerOption,
     StoreOption,
     WorkerMemoryOption,
     WorkersOption,
+    cluster_from,
     console_for,
     write_json,
 )
-from flows.progress import Reporter, RichReporter
-from musichash_core.errors import MusicHashError
+from flows.progress import RichReporter
 from musichash_core.plain_text import escape_controls
-from musichash_core.records import PartitionSummary, StageSummary
+from musichash_core.records import StageSummary
 
 if TYPE_CHECKING:  # these load Dask or Arrow, which --help does not need
-    from flows.cluster import Workers
+    from flows.night import Night
     from tasks.ledger import OpenRun
     from tasks.promotion import Promoted
     from tasks.promotion_plan import PromotionPlan
@@ -138,6 +136,7 @@ def rollback(
     workers: WorkersOption = None,
     worker_memory: WorkerMemoryOption = None,
     scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put the model generation back in force that was published before the present one.
@@ -152,29 +151,35 @@ def rollback(
     if dry_run:
         _preview(store, plan_promotion(store, generation_before(store)), as_json=as_json)
         return
-    from flows.cluster import ClusterSettings, Workers
+    from flows.cluster import Workers
+    from flows.night import Night
+    from musichash_core.config import PipelineConfig
     from tasks.ledger import begin_run
 
-    cluster = ClusterSettings(
-        n_workers=workers,
-        worker_memory_bytes=None if worker_memory is None else worker_memory * 1_000_000,
-        scheduler=scheduler,
-    )
+    where = cluster_from(workers, worker_memory, scheduler, cluster)
     root = str(Path(store).absolute())  # workers may stand in another folder
-    with begin_run(root, kind="rollback") as opened, Workers(cluster) as pool:
+    with begin_run(root, kind="rollback") as opened, Workers(where) as pool:
         plan = plan_promotion(root, generation_before(root))
-        _encode_missing(root, plan, opened, pool, RichReporter(console_for(as_json=as_json)))
+        night = Night(
+            store=root,
+            config=PipelineConfig(),  # of which nothing is read: the generation says what to do
+            run=opened,
+            workers=pool,
+            reporter=RichReporter(console_for(as_json=as_json)),
+        )
+        _encode_missing(night, plan)
         promoted = _promote(root, opened, plan.generation)
     _conclude(promoted, plan, as_json=as_json)
 
 
 def _promote(store: str, opened: "OpenRun", generation: str) -> "Promoted":
     """Promote within a run, and leave the account in its record."""
+    from tasks.ledger import with_stage
     from tasks.promotion import promote as publish_generation
 
+    opened.check_still_writing()
     started, cpu = time.monotonic(), time.process_time()
     promoted = publish_generation(store, opened.record, generation)
-    opened.record = promoted.record
     summary = StageSummary(
         "promote",
         n_reused=promoted.record.reused,
@@ -182,68 +187,23 @@ def _promote(store: str, opened: "OpenRun", generation: str) -> "Promoted":
         wall_s=time.monotonic() - started,
         cpu_s=time.process_time() - cpu,
     )
-    _keep(opened, summary)
+    opened.record = with_stage(promoted.record, summary)
     return promoted
 
 
-def _keep(opened: "OpenRun", summary: StageSummary) -> None:
-    """Add the numbers of a stage to the run's record."""
-    record = opened.record
-    opened.record = replace(
-        record,
-        cpu_s=record.cpu_s + summary.cpu_s,
-        peak_memory_bytes=max(record.peak_memory_bytes, summary.peak_memory_bytes),
-        stages=record.stages | {summary.stage: summary.numbers},
-    )
-
-
-def _encode_missing(
-    store: str, plan: "PromotionPlan", opened: "OpenRun", pool: "Workers", reporter: Reporter
-) -> None:
+def _encode_missing(night: "Night", plan: "PromotionPlan") -> None:
     """Compute the codes that the generation lacks; what has no features is left to the refusal."""
     if plan.n_unextracted or not plan.to_encode:
         return
-    from tasks.describe import describe_partition
-    from tasks.encode import encode_partition
+    from flows.stages import describe_stage, encode_stage
 
-    fingerprint = plan.feature_fingerprint
-    described = deque((store, name, fingerprint) for name in plan.to_describe)
-    encoded = deque((store, name, fingerprint, plan.generation) for name in plan.to_encode)
-    stages = (("describe", describe_partition, described), ("encode", encode_partition, encoded))
-    for stage, function, queue in stages:
-        if queue:
-            started = time.monotonic()
-            reporter.start(stage, len(queue), "partitions")
-            done = []
-            for part in _fan_out(pool, function, queue):
-                done.append(part)
-                reporter.advance(stage, 1)
-            summary = StageSummary(
-                stage,
-                n_done=sum(part.n_done for part in done),
-                wall_s=time.monotonic() - started,
-                cpu_s=sum(part.cpu_s for part in done),
-                n_bytes=sum(part.n_bytes for part in done),
-                peak_memory_bytes=max(part.peak_memory_bytes for part in done),
-            )
-            _keep(opened, summary)
-    reporter.finish("encode", f"{plan.n_unencoded} tracks with {plan.generation}")
-
-
-def _fan_out(
-    pool: "Workers",
-    function: Callable[..., PartitionSummary],
-    queue: "deque[tuple[Any, ...]]",
-) -> Iterator[PartitionSummary]:
-    from distributed.scheduler import KilledWorker
-
-    for arguments, outcome in pool.fan_out(function, queue, {}):
-        if isinstance(outcome, KilledWorker):
-            raise MusicHashError(
-                f"partition {arguments[1]} killed its worker repeatedly; give workers more memory "
-                "with --worker-memory"
-            ) from outcome
-        yield outcome
+    night.feature_fingerprint = plan.feature_fingerprint
+    night.generation = plan.generation
+    if plan.to_describe:
+        night.only = frozenset(plan.to_describe)
+        describe_stage(night)
+    night.only = frozenset(plan.partition_ids)
+    encode_stage(night)
 
 
 def _preview(store: str, plan: "PromotionPlan", *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.cluster import ClusterSettings
+from flows.cluster_settings import ClusterSettings
 from flows.nightly import nightly
 from flows.progress import RichReporter, reporting
 from flows.sample import SAMPLE_CONFIG, sample_catalogue

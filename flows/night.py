@@ -4,15 +4,13 @@ Public: `Night`.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from flows.cluster import Workers
 from flows.progress import Reporter
 from musichash_core.config import PipelineConfig
 from musichash_core.records import PartitionSummary, StageSummary
-from tasks.backfill import UnrecordedRun
 from tasks.index import Published
-from tasks.ledger import OpenRun
+from tasks.ledger import OpenRun, UnrecordedRun, with_stage
 from tasks.plan import Plan
 
 
@@ -41,6 +39,8 @@ class Night:
         Of the features to make or read: those of the configuration.
     only : frozenset of str or None
         Partitions to describe and encode; None is all that the catalogue needs.
+    generation : str or None
+        Model generation to encode with; None is that of the plan.
     on_partition : callable
         Told of each partition that a stage has finished.
     plan : Plan or None
@@ -69,6 +69,7 @@ class Night:
         self.reporter = reporter
         self.feature_fingerprint = config.feature_fingerprint
         self.only: frozenset[str] | None = None
+        self.generation: str | None = None
         self.on_partition: Callable[[str, PartitionSummary], None] = _ignore
         self.plan: Plan | None = None
         self.n_done = 0
@@ -77,14 +78,7 @@ class Night:
 
     def finish(self, summary: StageSummary, sentence: str) -> StageSummary:
         """Keep a stage's summary, add it to the ledger's record, and tell the operator."""
-        record = self.run.record
-        self.run.record = replace(
-            record,
-            audio_s=record.audio_s + (summary.audio_s if summary.stage == "extract" else 0.0),
-            cpu_s=record.cpu_s + summary.cpu_s,
-            peak_memory_bytes=max(record.peak_memory_bytes, summary.peak_memory_bytes),
-            stages=record.stages | {summary.stage: summary.numbers},
-        )
+        self.run.record = with_stage(self.run.record, summary)
         self.summaries.append(summary)
         self.reporter.finish(summary.stage, sentence)
         return summary

@@ -11,12 +11,13 @@ from prefect import flow, runtime
 from prefect.states import Completed
 
 from flows.artifacts import publish_run_artifacts
-from flows.cluster import ClusterSettings, Workers
+from flows.cluster import Workers
+from flows.cluster_settings import ClusterSettings
 from flows.night import Night
 from flows.progress import ArtifactReporter, Reporters, current_reporter
+from flows.server_connection import connect_as_asked
 from flows.server_guard import end_server_with_us, serve_within_process
-from flows.stages import (
-    check_model,
+from flows.stage_tasks import (
     describe_task,
     encode_task,
     extract_task,
@@ -28,10 +29,12 @@ from flows.stages import (
 )
 from musichash_core.config import PipelineConfig
 from tasks.ledger import begin_run
+from tasks.model_in_force import check_model
 from tasks.resources import check_decoder
 from tasks.train import check_device
 
 # Prefect asks for its server before the first line of a flow.
+connect_as_asked()
 serve_within_process()
 
 

@@ -1,16 +1,22 @@
 """Options that several subcommands share, and how they write JSON.
 
-Public: the ``...Option`` annotations, `write_json`, `console_for`.
+Public: the ``...Option`` annotations, `cluster_from`, `write_json`, `console_for`,
+`EXIT_WITH_FAILURES`.
 """
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from musichash_core.plain_text import escape_controls_in_json
+
+if TYPE_CHECKING:  # it loads Dask, which --help does not need
+    from flows.cluster_settings import ClusterSettings
+
+EXIT_WITH_FAILURES = 3
 
 StoreOption = Annotated[
     str,
@@ -69,6 +75,15 @@ SchedulerOption = Annotated[
         help="Address of a running Dask scheduler to use instead.",
     ),
 ]
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        envvar="MUSICHASH_CLUSTER",
+        help="TOML file that describes the workers: a scheduler with certificates, SSH, "
+        "Kubernetes, SLURM, or the GPUs of this machine; see deploy/clusters.",
+    ),
+]
 RetryOption = Annotated[
     bool, typer.Option("--retry-failed", help="Try tracks again that failed for good before.")
 ]
@@ -80,8 +95,38 @@ ShrinkOption = Annotated[
     ),
 ]
 
+RetrainOption = Annotated[
+    bool, typer.Option("--retrain", help="Train a new model although the store has one.")
+]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where models are trained; auto is a GPU where there is one."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+]
 
 PIPE_WIDTH = 400
+
+
+def cluster_from(
+    workers: int | None, worker_memory: int | None, scheduler: str | None, cluster: Path | None
+) -> "ClusterSettings":
+    """Read which workers are asked for; single options take precedence over the file.
+
+    Raises
+    ------
+    ConfigError
+        If the file, or what is asked for besides, is not allowed.
+    """
+    from flows.cluster_settings import read_cluster_settings
+
+    return read_cluster_settings(
+        cluster,
+        n_workers=workers,
+        worker_memory_bytes=None if worker_memory is None else worker_memory * 1_000_000,
+        scheduler=scheduler,
+    )
 
 
 def write_json(content: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -1,127 +1,40 @@
-"""The stages of a run, in order: each does its part of the work on the workers and reports.
+"""The stages of a run after the scan, in order: each does its part on the workers and reports.
 
-The plain functions serve the command line's subcommands; their Prefect forms, at the end, serve
-the flows. Public: `scan_stage`, `scan_collection_stage`, `plan_stage`, `extract_stage`,
-`describe_stage`, `train_stage`, `encode_stage`, `index_stage`, `report_stage`, and the ``..._task``
-of each.
+Public: `plan_stage`, `extract_stage`, `describe_stage`, `train_stage`, `encode_stage`,
+`index_stage`, `report_stage`.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from distributed.scheduler import KilledWorker
-from prefect import Task, task
-from prefect.cache_policies import NO_CACHE
 
 from flows.night import Night
 from flows.partition_work import Probing, fan_out, partitions_done, sum_up, timed_stage
-from flows.progress import Reporter, describe_epoch
+from flows.progress import describe_epoch
 from flows.wording import (
     describe_default_in_use,
-    describe_passed_by,
     describe_plan,
     describe_training,
 )
-from musichash_core.config import PipelineConfig
 from musichash_core.records import StageSummary, partition_of
-from tasks.backfill_plan import partitions_of_backfills, recorded_files
+from tasks.backfill_plan import partitions_of_backfills
 from tasks.describe import describe_partition, partitions_to_describe, probe_describing
 from tasks.encode import encode_partition, partitions_to_encode, probe_encoding
 from tasks.extract import extract_partition, quarantine_track
 from tasks.index import publish
 from tasks.ledger import OpenRun
+from tasks.model_in_force import NoModelError, uses_default_model, was_trained_with
 from tasks.plan import Plan, make_plan
 from tasks.report import write_report
-from tasks.scan import (
-    Catalogue,
-    Collection,
-    Found,
-    look,
-    look_in_collection,
-    record,
-    recorded,
-)
-from tasks.train import (
-    NoModelError,
-    TrainedGeneration,
-    check_can_have_model,
-    check_model_reads,
-    train,
-    uses_default_model,
-    was_trained_with,
-)
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from tasks.scan import Catalogue, record, recorded
+from tasks.train import TrainedGeneration, train
 
 DIED = "the worker process that extracted it died, each time it was tried"
 """Says nothing of the worker's name or address: the failures table is the same in every run."""
-
-
-def scan_stage(
-    store: str,
-    catalogues: Sequence[str],
-    labels: str | None,
-    reporter: Reporter,
-    *,
-    manifest: str | None = None,
-    max_file_mb: int,
-) -> Found:
-    """Find the catalogue's files; writes nothing, so that bad input leaves the store as it was."""
-    found = look(
-        store,
-        catalogues,
-        labels=labels,
-        manifest=manifest,
-        max_file_mb=max_file_mb,
-        on_progress=_scanning(reporter),
-    )
-    return _scanned(found, reporter)
-
-
-def scan_collection_stage(
-    store: str,
-    collection: Collection,
-    reporter: Reporter,
-    *,
-    backfill: str,
-    max_file_mb: int,
-) -> Found:
-    """Find the files of one collection; those that its backfill knows are not read again."""
-    known = recorded_files(store, backfill)
-    found = look_in_collection(
-        store, collection, known=known, max_file_mb=max_file_mb, on_progress=_scanning(reporter)
-    )
-    return _scanned(found, reporter)
-
-
-def _scanning(reporter: Reporter) -> Callable[[int, int], None]:
-    """Give what a scan calls with each file; each root, or collection, is a bar of its own."""
-    n_before = 0
-
-    def on_progress(n_done: int, total: int) -> None:
-        nonlocal n_before
-        if n_before == 0 or n_done <= n_before:
-            reporter.start("scan", total, "files")
-            n_before = 0
-        reporter.advance("scan", n_done - n_before)
-        n_before = n_done
-
-    return on_progress
-
-
-def _scanned(found: Found, reporter: Reporter) -> Found:
-    counts = found.counts
-    reporter.finish(
-        "scan",
-        f"{counts['files']} files, {counts['tracks']} tracks, {counts['labels']} labels; "
-        f"{counts['hashed']} files read, {counts['unreadable']} unreadable, "
-        f"{describe_passed_by(found)}",
-    )
-    return found
 
 
 def plan_stage(
@@ -152,24 +65,6 @@ def plan_stage(
         wall_s=time.monotonic() - started,
     )
     return night.finish(summary, describe_plan(plan))
-
-
-def check_model(
-    store: str, catalogue: Catalogue, config: PipelineConfig, *, retrain: bool = False
-) -> None:
-    """Refuse a run that could not encode anything in the end.
-
-    Raises
-    ------
-    NoModelError
-        If the store has no model, the catalogue fewer than two labels to train one with, and the
-        shipped default model does not fit the configuration.
-    OtherFeaturesError
-        If the store's model reads other features than the configuration makes.
-    """
-    if not retrain:
-        check_model_reads(store, config.feature_fingerprint)
-    check_can_have_model(store, catalogue.n_labels, config)
 
 
 def extract_stage(night: Night) -> StageSummary:
@@ -209,8 +104,12 @@ def _halves(items: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def describe_stage(night: Night) -> StageSummary:
-    """Describe on the workers every extracted partition that has no descriptions yet."""
-    _planned(night)
+    """Describe on the workers every extracted partition that has no descriptions yet.
+
+    It needs no plan where the night names the partitions.
+    """
+    if night.only is None:
+        _planned(night)
     fingerprint = night.feature_fingerprint
     todo, n_reused = _needed(night, *partitions_to_describe(night.store, fingerprint))
     with timed_stage(night, "describe", len(todo), "partitions") as done:
@@ -284,9 +183,11 @@ def train_stage(
 
 
 def encode_stage(night: Night) -> StageSummary:
-    """Encode on the workers every partition that has no codes of the generation in use."""
-    plan = _planned(night)
-    generation = plan.generation
+    """Encode on the workers every partition that has no codes of the generation in use.
+
+    It needs no plan where the night names the generation.
+    """
+    generation = night.generation or _planned(night).generation
     if generation is None:
         raise NoModelError("the store has no model yet; run 'musichash train' first")
     fingerprint = night.feature_fingerprint
@@ -361,19 +262,3 @@ def _needed(night: Night, todo: list[str], n_reused: int) -> tuple[list[str], in
         return mine, len(night.only) - len(mine)
     others = partitions_of_backfills(night.store, night.feature_fingerprint) if todo else set()
     return [partition_id for partition_id in todo if partition_id not in others], n_reused
-
-
-def _as_task(function: Callable[P, R], name: str) -> Task[P, R]:
-    """Bind a stage to Prefect: never cached (receipts decide what is done), never persisted."""
-    return task(name=name, cache_policy=NO_CACHE, persist_result=False)(function)
-
-
-scan_task = _as_task(scan_stage, "scan")
-scan_collection_task = _as_task(scan_collection_stage, "scan")
-plan_task = _as_task(plan_stage, "plan")
-extract_task = _as_task(extract_stage, "extract")
-describe_task = _as_task(describe_stage, "describe")
-train_task = _as_task(train_stage, "train")
-encode_task = _as_task(encode_stage, "encode")
-index_task = _as_task(index_stage, "index")
-report_task = _as_task(report_stage, "report")

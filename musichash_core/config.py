@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from musichash_core.decode import DecodeConfig
 from musichash_core.errors import ConfigError
 from musichash_core.feature_config import FEATURE_FORMAT, FeatureConfig
+from musichash_core.health_config import HealthConfig
 from musichash_core.identity import fingerprint_of
+from musichash_core.index_config import IndexConfig
 from musichash_core.model_config import ModelConfig
 
 FrontEndName = Literal["auto", "numba", "torch"]
@@ -43,6 +45,8 @@ class PipelineConfig(BaseModel):
     features: FeatureConfig = FeatureConfig()
     models: ModelConfig = ModelConfig()
     partitions: PartitionConfig = PartitionConfig()
+    index: IndexConfig = IndexConfig()
+    health: HealthConfig = HealthConfig()
     front_end: FrontEndName = Field(
         default="auto",
         description="what computes features: numba, torch, or on a CUDA machine the faster one; "

@@ -16,6 +16,7 @@ from musichash_core.crnn_hash import CRNNHash
 from musichash_core.errors import ParameterError
 from musichash_core.genre_cnn import GenreCNN
 from musichash_core.model_config import ModelConfig
+from musichash_core.segment_codes import WindowCodes
 from musichash_core.segments import TrackFrames, cut_segments, segment_starts
 
 SEGMENTS_PER_BATCH = 16
@@ -55,12 +56,15 @@ class EncodedTrack:
     n_genres : int, optional
         How many of the probabilities are those of genres, the first ones; the others are of tags
         such as "female vocalists". All by default.
+    windows : WindowCodes, optional
+        Codes of its windows, which no model has a part in.
     """
 
     probabilities: NDArray[np.float32]
     hash_logits: NDArray[np.float32]
     n_segments: int
     n_genres: int | None = None
+    windows: WindowCodes | None = None
 
     @property
     def genre(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from musichash_core.segments import SegmentConfig
+from musichash_core.segments import SegmentConfig, WindowConfig
 from musichash_core.training_config import TrainingConfig
 
 SelectionRule = Literal["rep", "cons", "div", "var", "rand"]
@@ -241,7 +241,7 @@ class DescriptorHeadsConfig(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """Both models, the segments they read, and how they are trained."""
+    """Both models, the segments they read, the windows with codes, and how they are trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -258,6 +258,7 @@ class ModelConfig(BaseModel):
     heads: DescriptorHeadsConfig = DescriptorHeadsConfig()
 
     segments: SegmentConfig = SegmentConfig()
+    windows: WindowConfig = WindowConfig()
     genre_cnn: GenreCNNConfig = GenreCNNConfig()
     crnn_hash: CRNNHashConfig = CRNNHashConfig()
     loss: LossConfig = LossConfig()

@@ -1,12 +1,12 @@
 """Fixed-length windows over the frames of a track: which are read, how short tracks fill one.
 
 A track's frames are ``(n_frames, n_channels, n_mels)`` uint8 (see `musichash_core.decibels`).
-Public: `SegmentConfig`, `FrameSource`, `FrameStretch`, `TrackFrames`, `segment_starts`,
-`cut_segments`.
+Public: `SegmentConfig`, `WindowConfig`, `FrameSource`, `FrameStretch`, `TrackFrames`,
+`segment_starts`, `window_starts`, `cut_segments`.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,29 @@ class SegmentConfig(BaseModel):
     )
     max_per_track: int = Field(
         default=16, ge=1, le=1024, description="evenly spaced segments read per track when encoding"
+    )
+
+
+class WindowConfig(BaseModel):
+    """The windows of a track that get codes of their own, by which an excerpt finds it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    basis: Literal["spectra-1"] = Field(
+        default="spectra-1", description="what the codes are made of; changes when their bytes do"
+    )
+    n_frames: int = Field(
+        default=431, ge=32, le=8192, description="frames per window; 431 are 10 s"
+    )
+    hop_frames: int = Field(
+        default=215, ge=1, description="greatest distance between two windows, frames; 215 are 5 s"
+    )
+    max_per_track: int = Field(
+        default=64,
+        ge=0,
+        le=4096,
+        description="windows of a track; where more would be needed they lie farther apart, and an "
+        "excerpt between two of them is not found; 0 = none",
     )
 
 
@@ -127,6 +150,28 @@ def segment_starts(n_frames: int, config: SegmentConfig) -> NDArray[np.int64]:
         raise ParameterError(f"n_frames={n_frames}: a track needs at least one frame")
     room = max(0, n_frames - config.n_frames)
     count = min(config.max_per_track, 1 + room // config.hop_frames)
+    return np.rint(np.linspace(0, room, count)).astype(np.int64)
+
+
+def window_starts(n_frames: int, config: WindowConfig) -> NDArray[np.int64]:
+    """Give the first frames of a track's windows: evenly spaced from its start to its end.
+
+    There are as few as leave no two farther apart than `WindowConfig.hop_frames`, at most
+    `max_per_track`; of a track shorter than a window there is one, the track.
+
+    Parameters
+    ----------
+    n_frames : >= 1
+        Frames of the track.
+
+    Returns
+    -------
+    (n_windows,) int64
+    """
+    if n_frames < 1:
+        raise ParameterError(f"n_frames={n_frames}: a track needs at least one frame")
+    room = max(0, n_frames - config.n_frames)
+    count = min(config.max_per_track, 1 + -(-room // config.hop_frames))
     return np.rint(np.linspace(0, room, count)).astype(np.int64)
 
 

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 import zarr
 
 from storage.encoded_store import read_encoded
+from storage.errors import StoreError
 from storage.feature_store import FeaturePartition
 from storage.generations import code_length, read_model_card
-from storage.hash_index import HashIndex, read_index_info
+from storage.indexes import HashIndex
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.live_tables import packed_codes
-from storage.published import read_table, snapshot_entry
-from storage.rebuilding import describes_codes
+from storage.published import read_table
 from storage.snapshots import Snapshot
 
 
@@ -78,12 +78,11 @@ def compare_snapshot(
 
 
 def _of_index(layout: StoreLayout, snapshot: Snapshot, codes: pa.Table) -> list[str]:
-    index = HashIndex.load(layout, snapshot_entry(snapshot, snapshot.index))
-    if not describes_codes(layout, snapshot):
-        return ["the index says that it was built from another codes table"]
-    if (index.n_codes, read_index_info(layout, snapshot.index_info)["n_codes"]) != (
-        len(codes),
-    ) * 2:
+    try:
+        index = HashIndex.load(layout, snapshot)
+    except StoreError as error:
+        return [str(error)]
+    if index.n_codes != len(codes):
         return [f"the index has {index.n_codes} codes, the codes table {len(codes)}"]
     if not index.holds(packed_codes(codes)):
         return ["the index holds other codes than the codes table"]

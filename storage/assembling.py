@@ -1,23 +1,32 @@
 """Putting a snapshot together from parts of tables: the index, the list of files, the digest.
 
 Public: `assemble_snapshot`, `SnapshotParts`, `partition_receipts`, `with_runs_table`,
-`is_unchanged`.
+`with_index`, `index_files`, `is_unchanged`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
+from musichash_core.index_config import IndexConfig
 from storage.atomic import FileDigest, digest_file
 from storage.errors import FingerprintMismatchError
 from storage.generations import read_model_card
-from storage.hash_index import write_index
+from storage.indexes import (
+    BaseBuilder,
+    CodesOrigin,
+    WrittenIndex,
+    build_ivf,
+    keyed_codes,
+    settings_in_force,
+    write_index,
+)
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.runs import RunRecord, read_runs, run_rows
 from storage.schemas import RUNS
-from storage.snapshots import Snapshot, content_digest
+from storage.snapshots import SNAPSHOT_FORMAT, Snapshot, content_digest
 from storage.tables import table_of, write_part
 
 
@@ -45,19 +54,33 @@ class SnapshotParts:
 
 
 def assemble_snapshot(
-    layout: StoreLayout, parts: SnapshotParts, codes: NDArray[np.uint8]
+    layout: StoreLayout,
+    parts: SnapshotParts,
+    codes: pa.Table,
+    *,
+    previous: Snapshot | None = None,
+    index_config: IndexConfig | None = None,
+    builder: BaseBuilder = build_ivf,
 ) -> Snapshot:
     """Write the index of a snapshot, and list every file of it but the runs table.
 
     Parameters
     ----------
-    codes : (n, code_bytes) uint8
-        Of the codes table, in its row order.
+    codes : pyarrow.Table
+        The codes table, sorted by track_id.
+    previous : Snapshot, optional
+        The current one: its index is carried on where little has changed.
+    index_config : IndexConfig, optional
+        Of the configuration; without it, the index is made by the settings of the one before.
+    builder : callable
+        Builds the lists of an ivf index.
 
     Raises
     ------
     FingerprintMismatchError
         If the generation reads other features than those of the partitions.
+    RecallError, IndexBudgetError
+        If no index may be published.
     """
     read = read_model_card(layout, parts.generation)["feature_fingerprint"]
     if read != parts.feature_fingerprint:
@@ -65,22 +88,24 @@ def assemble_snapshot(
             f"the model {parts.generation} reads features {read}, those to publish are "
             f"{parts.feature_fingerprint}; use the configuration it was trained with"
         )
-    index, info = write_index(
+    written = write_index(
         layout,
-        codes,
-        generation=parts.generation,
-        codes_sha256=[part.sha256 for part in parts.tables["codes"]],
+        keyed_codes(codes),
+        CodesOrigin(parts.generation, tuple(part.sha256 for part in parts.tables["codes"])),
+        settings=settings_in_force(layout, previous, index_config),
+        previous=previous,
+        builder=builder,
     )
     model = digest_file(layout.model_path(parts.generation) / RECEIPT_NAME, layout.root)
     listed = [part for table in parts.tables.values() for part in table]
-    files = [*listed, index, info, model, *parts.receipts]
+    files = [*listed, *written.files, model, *parts.receipts]
     snapshot = Snapshot(
         number=0,
         feature_fingerprint=parts.feature_fingerprint,
         generation=parts.generation,
         tables={name: [part.path for part in table] for name, table in parts.tables.items()},
-        index=index.path,
-        index_info=info.path,
+        index=written.index.path,
+        index_info=written.info.path,
         counts=parts.counts,
         files=tuple(sorted(files, key=lambda entry: entry.path)),
     )
@@ -117,6 +142,27 @@ def with_runs_table(layout: StoreLayout, snapshot: Snapshot, closed: RunRecord) 
         tables=snapshot.tables | {"runs": [part.path]},
         files=tuple(sorted((*snapshot.files, part), key=lambda entry: entry.path)),
     )
+
+
+def index_files(snapshot: Snapshot) -> set[str]:
+    """Give the paths of the files that are the index of a snapshot."""
+    folder = PurePosixPath(snapshot.index).parent
+    return {entry.path for entry in snapshot.files if PurePosixPath(entry.path).parent == folder}
+
+
+def with_index(snapshot: Snapshot, written: WrittenIndex) -> Snapshot:
+    """Give the same content with another index, and without a runs table."""
+    gone = index_files(snapshot) | set(snapshot.tables.get("runs", ()))
+    kept = [entry for entry in snapshot.files if entry.path not in gone]
+    following = replace(
+        snapshot,
+        tables={name: paths for name, paths in snapshot.tables.items() if name != "runs"},
+        index=written.index.path,
+        index_info=written.info.path,
+        files=tuple(sorted((*kept, *written.files), key=lambda entry: entry.path)),
+        format=SNAPSHOT_FORMAT,
+    )
+    return replace(following, digest=content_digest(following))
 
 
 def is_unchanged(current: Snapshot, following: Snapshot) -> bool:

@@ -14,14 +14,15 @@ counts that is encoded, and one that comes before it was not encoded yet, and so
 Public: `encoded_rows`, `EncodedRows`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.atomic import FileDigest, digest_file
-from storage.encoded_store import read_encoded
+from storage.encoded_store import read_codes, read_encoded
 from storage.errors import StoreError
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.schemas import PREDICTIONS, codes_schema
@@ -91,8 +92,10 @@ def _carried(
         snapshot = current_snapshot(layout)
         if snapshot is None or snapshot.generation != generation:
             return None
-        predictions = _published(layout, snapshot, "predictions", PREDICTIONS)
-        codes = _published(layout, snapshot, "codes", codes_schema(n_bits))
+        predictions = _published(
+            layout, snapshot, "predictions", lambda path: read_part(path, PREDICTIONS)
+        )
+        codes = _published(layout, snapshot, "codes", lambda path: read_codes(path, n_bits))
     except (StoreError, OSError):  # the partitions have all that a damaged snapshot has
         return None
     if predictions is None or codes is None:
@@ -111,7 +114,7 @@ def _carried(
 
 
 def _published(
-    layout: StoreLayout, snapshot: Snapshot, name: str, schema: pa.Schema
+    layout: StoreLayout, snapshot: Snapshot, name: str, read: Callable[[Path], pa.Table]
 ) -> pa.Table | None:
     """Read a published table; None when a file of it is not the one that was published."""
     listed = {entry.path: entry for entry in snapshot.files}
@@ -119,7 +122,7 @@ def _published(
     for path in snapshot.tables[name]:
         if digest_file(layout.root / path, layout.root) != listed[path]:
             return None
-        parts.append(read_part(layout.root / path, schema))
+        parts.append(read(layout.root / path))
     return pa.concat_tables(parts)
 
 

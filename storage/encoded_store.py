@@ -4,14 +4,16 @@ A partition's folder lies below that of its generation, whose name covers the fi
 features that the models read. Reading checks that receipt and rows are of that generation, so codes
 of two generations, or of other features, never come together.
 
-Public: `write_encoded`, `read_encoded`, `gather_encoded`, `EncodedTables`,
+Partitions that were written before windows had codes are read as if no track had any.
+
+Public: `write_encoded`, `read_encoded`, `read_codes`, `gather_encoded`, `EncodedTables`,
 `encoded_track_ids`.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +24,7 @@ from storage.atomic import staged_directory
 from storage.errors import FingerprintMismatchError
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.receipts import finished_partitions, read_receipt, write_receipt
-from storage.schemas import PREDICTIONS, codes_schema
+from storage.schemas import PREDICTIONS, codes_schema, codes_schema_without_segments
 from storage.tables import read_part, write_rows
 
 if TYPE_CHECKING:  # importing it loads torch, which reading tables does not need
@@ -64,7 +66,11 @@ def write_encoded(
             }
         )
         code = logits_to_codes(track.hash_logits)
-        codes.append(shared | {"code": code.tobytes(), "logits": np.asarray(track.hash_logits)})
+        codes.append(
+            shared
+            | {"code": code.tobytes(), "logits": np.asarray(track.hash_logits)}
+            | _window_columns(track)
+        )
     with staged_directory(folder, proof=RECEIPT_NAME) as staged:
         write_rows(staged / "predictions.parquet", predictions, PREDICTIONS)
         write_rows(staged / "codes.parquet", codes, codes_schema(n_bits))
@@ -76,6 +82,37 @@ def write_encoded(
             n_done=len(encoded),
             n_failed=0,
         )
+
+
+def _window_columns(track: "EncodedTrack") -> dict[str, list[Any]]:
+    if track.windows is None:
+        return {"segment_codes": [], "segment_starts_s": []}
+    return {
+        "segment_codes": [code.tobytes() for code in track.windows.codes],
+        "segment_starts_s": track.windows.starts_s.tolist(),
+    }
+
+
+def _with_segment_columns(codes: pa.Table) -> pa.Table:
+    """Give a table of codes the columns of windows that it was written without, with none in them.
+
+    Parameters
+    ----------
+    codes : pyarrow.Table
+        `storage.schemas.codes_schema`, or the one without segments.
+    """
+    if "segment_codes" in codes.column_names:
+        return codes
+    schema = codes_schema(8 * codes.schema.field("code").type.byte_width)
+    for name in ("segment_codes", "segment_starts_s"):
+        field = schema.field(name)
+        nothing = pa.ListArray.from_arrays(
+            pa.array(np.zeros(len(codes) + 1, np.int32)),
+            pa.array([], field.type.value_type),
+            type=field.type,
+        )
+        codes = codes.append_column(field, nothing)
+    return codes
 
 
 def read_encoded(folder: Path, n_bits: int) -> tuple[pa.Table, pa.Table]:
@@ -95,7 +132,7 @@ def read_encoded(folder: Path, n_bits: int) -> tuple[pa.Table, pa.Table]:
         )
     tables = (
         read_part(folder / "predictions.parquet", PREDICTIONS),
-        read_part(folder / "codes.parquet", codes_schema(n_bits)),
+        read_codes(folder / "codes.parquet", n_bits),
     )
     for table in tables:
         found = set(pc.unique(table["generation"]).to_pylist())
@@ -105,6 +142,12 @@ def read_encoded(folder: Path, n_bits: int) -> tuple[pa.Table, pa.Table]:
                 "remove it and run 'musichash encode'"
             )
     return tables
+
+
+def read_codes(path: Path, n_bits: int) -> pa.Table:
+    """Read a part of a codes table; one of before windows had codes has none of any."""
+    accepted = codes_schema(n_bits), codes_schema_without_segments(n_bits)
+    return _with_segment_columns(read_part(path, *accepted))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ whatever the length of a track.
 Public: `FeaturePartitionWriter`, `FeaturePartition`, `StoredTrack`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -306,9 +306,19 @@ class FeaturePartition:
                 raise DamagedArtefactError(_differs(self.folder / entry.path))
         return zarr.open_group(str(self.folder / "features.zarr"), mode="r")[name]
 
-    def track_frames(self) -> Iterator[tuple[StoredTrack, TrackFrames]]:
-        """Give each track with its frames; frames of long tracks are read only where asked for."""
-        tracks = self.tracks()
+    def track_frames(
+        self, track_ids: Collection[str] | None = None
+    ) -> Iterator[tuple[StoredTrack, TrackFrames]]:
+        """Give each track with its frames; frames of long tracks are read only where asked for.
+
+        Parameters
+        ----------
+        track_ids : collection of str, optional
+            Give only these of the partition's tracks.
+        """
+        tracks = [
+            track for track in self.tracks() if track_ids is None or track.track_id in track_ids
+        ]
         extents = [(track.first_frame, track.n_frames) for track in tracks]
         if not tracks:
             return

@@ -17,6 +17,7 @@ from typing import Any
 
 from musichash_core.descriptors import description_fingerprint
 from storage.atomic import LEFTOVER_PREFIX, fsync_path, read_json, remove_folder, write_json
+from storage.code_health import unneeded_health_records
 from storage.errors import ArtefactMissingError, DamagedArtefactError, StoreError
 from storage.generations import list_generations, read_model_card, selected_generation
 from storage.layout import RECEIPT_NAME, StoreLayout
@@ -162,6 +163,7 @@ class _Wanted:
     def __init__(self, layout: StoreLayout, kept: list[Snapshot], needs: AlsoNeeded) -> None:
         self._layout = layout
         self._needs = needs
+        self._digests = {snapshot.digest for snapshot in kept}
         self._listed = {layout.root / entry.path for snapshot in kept for entry in snapshot.files}
         self._folders = {path.parent for path in self._listed if path.name == RECEIPT_NAME}
         self._cards: dict[str, dict[str, Any]] = {}
@@ -187,10 +189,12 @@ class _Wanted:
             self.fingerprints.add(card["feature_fingerprint"])
 
     def unneeded_files(self) -> Iterator[tuple[Path, str]]:
-        """Give the table parts and indexes that nobody lists."""
+        """Give table parts and indexes that nobody lists, and notes about snapshots gone."""
         for folder in _folders(self._layout.root / "tables"):
             yield from self._unlisted(folder, "table part")
         yield from self._unlisted(self._layout.index_root, "index")
+        for path in unneeded_health_records(self._layout, self._digests):
+            yield path, "cache"
 
     def unneeded_partitions(self) -> Iterator[tuple[Path, str]]:
         """Give the features, descriptions and codes that nobody needs."""
@@ -293,7 +297,7 @@ def collect(
     on_progress : callable, optional
         Called with the number of things removed and of all.
     """
-    note = _note_path(layout)
+    note = layout.garbage_note_path
     if collection.retired:
         write_json(note, {"retired": sorted(collection.retired)})
     n_manifests = len(collection.removed)
@@ -322,13 +326,9 @@ def _remove_empty_folders(layout: StoreLayout) -> None:
                 folder.rmdir()
 
 
-def _note_path(layout: StoreLayout) -> Path:
-    return layout.work_root / "gc.json"
-
-
 def _noted(layout: StoreLayout) -> set[str]:
     """Read what a killed collection had retired already."""
     try:
-        return set(read_json(_note_path(layout)).get("retired", []))
+        return set(read_json(layout.garbage_note_path).get("retired", []))
     except (ArtefactMissingError, DamagedArtefactError):
         return set()

@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from musichash_core.model_config import EncoderName, ModelConfig
+from musichash_core.segments import WindowConfig
 from storage.atomic import read_json, write_json
 from storage.errors import ArtefactMissingError, DamagedArtefactError, other_format
 from storage.layout import RECEIPT_NAME, StoreLayout
@@ -19,6 +20,10 @@ from storage.snapshots import current_snapshot
 
 MODEL_FORMAT = 1
 CARD_NAME = "model.json"
+
+NO_WINDOWS = WindowConfig(max_per_track=0)
+"""Of generations whose card says nothing of windows: their tables have no codes of any, whatever
+version of this program goes on with them."""
 
 FIRST_ENCODER: EncoderName = "hpss-cnn"
 """Of generations whose card names none: there was no other when they were trained."""
@@ -85,7 +90,8 @@ def model_settings(card: dict[str, Any]) -> ModelConfig:
     pydantic.ValidationError
         If they are those of a version that knew other settings.
     """
-    return ModelConfig.model_validate_json(json.dumps({"encoder": FIRST_ENCODER} | card["config"]))
+    earlier = {"encoder": FIRST_ENCODER, "windows": NO_WINDOWS.model_dump(mode="json")}
+    return ModelConfig.model_validate_json(json.dumps(earlier | card["config"]))
 
 
 def code_length(card: dict[str, Any]) -> int:

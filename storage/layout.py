@@ -35,6 +35,11 @@ class StoreLayout:
         return self.root / ".lock"
 
     @property
+    def beside_lock_path(self) -> Path:
+        """File that the one backfill beside the writing run holds locked."""
+        return self.root / ".lock-beside"
+
+    @property
     def origin_path(self) -> Path:
         """Note of the replica that a folder was fetched from; no store of one's own has it."""
         return self.root / "fetched.json"
@@ -75,6 +80,10 @@ class StoreLayout:
     def index_info_path(self, digest: str) -> Path:
         """File beside an index that says what is in it and how well it answers."""
         return self.index_root / f"{digest[:24]}.json"
+
+    def index_changes_path(self, digest: str) -> Path:
+        """File beside an index of several parts that says which of its codes died or were added."""
+        return self.index_root / f"{digest[:24]}.parquet"
 
     @property
     def collections_path(self) -> Path:
@@ -158,6 +167,16 @@ class StoreLayout:
     def training_cache_path(self) -> Path:
         """Raw frames of the labelled tracks while a model trains; named so that it is swept."""
         return self.work_root / ".tmp-training-frames.u8"
+
+    @property
+    def garbage_note_path(self) -> Path:
+        """What a garbage collection that is not finished must still remove."""
+        return self.work_root / "gc.json"
+
+    @property
+    def replicas_path(self) -> Path:
+        """Digests of the manifests that were sent to each replica last."""
+        return self.work_root / "replicas.json"
 
     @property
     def backfills_root(self) -> Path:

@@ -20,10 +20,8 @@ from storage.extracted import Extracted
 from storage.failure_rows import failure_rows
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.receipts import finished_partitions
-from storage.schemas import FAILURES, TRACK_FACTS, TRACKS
+from storage.schemas import FAILURES, PUBLISHED_FACTS, TRACKS
 from storage.tables import table_of
-
-_FACT_NAMES = [name for name in TRACK_FACTS.names if name in TRACKS.names and name != "track_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,7 @@ def _tracks_table(
         "external_id": in_order["external_id"].take(_first_where(has_id, places.starts)),
         "n_bytes": first["n_bytes"],
         "status": pc.if_else(pc.is_valid(fact_rows), "ok", "failed"),
-        **{name: facts[name].take(fact_rows) for name in _FACT_NAMES},
+        **{name: facts[name].take(fact_rows) for name in PUBLISHED_FACTS},
     }
     return pa.table([columns[name] for name in TRACKS.names], schema=TRACKS)
 

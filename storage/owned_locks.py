@@ -10,11 +10,10 @@ clock that is wrong, or is set, neither blocks anybody nor takes a lock from its
 An owner whose machine stood still for longer than that finds another name in the file when it goes
 on, and knows from then on that it lost the lock (`HeldLock.is_lost`). Lock files are never removed.
 
-Public: `LockOwner`, `HeldLock`, `OccupiedError`, `take_lock`, `share_lock`, `owner_of`.
+Public: `HeldLock`, `OccupiedError`, `take_lock`, `share_lock`, `owner_of`.
 """
 
 import fcntl
-import json
 import logging
 import os
 import secrets
@@ -23,9 +22,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from storage.lock_records import UNKNOWN, LockOwner, read_record, this_machine, write_record
 
 HEARTBEAT_S = 5.0
 """How often an owner gives a sign of life."""
@@ -37,64 +38,9 @@ _FIRST_BEAT_S = 1.0
 """Sooner than the others: of two machines that took a lock at once, one finds out here."""
 
 _LOOK_EVERY_S = 0.2
-_RECORD_BYTES = 1024
-"""Records are padded to this length, so that one is replaced by a single write."""
-
 _LONGEST_WHAT = 200
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LockOwner:
-    """Who holds a lock; `str` gives it as a phrase for messages.
-
-    Attributes
-    ----------
-    host, pid : str, int
-        The process.
-    what : str
-        What it does: the command.
-    started, heartbeat : str
-        When it took the lock, and its last sign of life: ISO 8601 in UTC, by its own clock.
-    run_id : str or None
-        Its run in the ledger.
-    machine : str
-        The running kernel; tells machines with the same host name apart.
-    token : str
-        Differs each time that the lock is taken.
-    beats : int
-        Counts signs of life, so that they differ also where a clock stands still.
-    """
-
-    host: str
-    pid: int
-    what: str
-    started: str
-    heartbeat: str
-    run_id: str | None = None
-    machine: str = ""
-    token: str = ""
-    beats: int = 0
-
-    def __str__(self) -> str:
-        run = f" run {self.run_id}" if self.run_id else ""
-        return (
-            f"{self.what}{run}, pid {self.pid} on {self.host}, since {self.started}, "
-            f"last sign of life {self.heartbeat}"
-        )
-
-    @property
-    def is_here(self) -> bool:
-        """Whether flock sees this owner: it runs, or ran, under this kernel."""
-        if self.machine:
-            return self.machine == _machine()
-        return self.host == socket.gethostname()
-
-
-_UNKNOWN = LockOwner("an unknown host", 0, "an unknown process", "an unknown time", "unknown")
 
 
 class OccupiedError(Exception):
@@ -128,7 +74,7 @@ class HeldLock:
         self.previous = previous
         self.owner = LockOwner(
             *(socket.gethostname(), os.getpid(), what[:_LONGEST_WHAT], now, now),
-            machine=_machine(),
+            machine=this_machine(),
             token=secrets.token_hex(8),
         )
         self._descriptor = descriptor
@@ -163,14 +109,14 @@ class HeldLock:
         self._thread.join()
 
     def _look(self) -> bool:
-        found = _read_record(self.path)
+        found = read_record(self.path)
         # A record that cannot be read was torn, by the disk or by hand: the next beat mends it.
-        if found is None or found.token not in {self.owner.token, _UNKNOWN.token}:
+        if found is None or found.token not in {self.owner.token, UNKNOWN.token}:
             self._is_lost = True
         return self._is_lost
 
     def _write(self) -> None:
-        _write_record(self._descriptor, self.owner)
+        write_record(self._descriptor, self.owner)
 
     def _beat_until_the_end(self) -> None:
         wait_s = min(_FIRST_BEAT_S, HEARTBEAT_S)
@@ -248,11 +194,11 @@ def owner_of(path: Path) -> LockOwner | None:
     try:
         with suppress(OSError):  # a file system without locks: the record alone tells
             if not _try(descriptor, fcntl.LOCK_SH):
-                return _read_record(path) or _UNKNOWN
+                return read_record(path) or UNKNOWN
     finally:
         os.close(descriptor)
-    owner = _read_record(path)
-    if owner is None or owner == _UNKNOWN or owner.is_here or not _may_live(path, owner):
+    owner = read_record(path)
+    if owner is None or owner == UNKNOWN or owner.is_here or not _may_live(path, owner):
         return None
     return owner
 
@@ -287,7 +233,7 @@ def _open_locked(path: Path) -> int:
 def _lock_exclusively(descriptor: int, path: Path) -> None:
     while not _try(descriptor, fcntl.LOCK_EX):
         if not _try(descriptor, fcntl.LOCK_SH):
-            raise OccupiedError(_read_record(path) or _UNKNOWN)
+            raise OccupiedError(read_record(path) or UNKNOWN)
         # Nobody has it: others only look (`owner_of`), or keep it free for a while (`share_lock`).
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         time.sleep(_LOOK_EVERY_S / 10)
@@ -316,54 +262,21 @@ def _previous_owner(path: Path) -> LockOwner | None:
     OccupiedError
         If it lives on another machine.
     """
-    owner = _read_record(path)
-    if owner is None or owner == _UNKNOWN or owner.is_here:
+    owner = read_record(path)
+    if owner is None or owner == UNKNOWN or owner.is_here:
         return owner
     began = time.monotonic()
     while time.monotonic() - began < STALE_AFTER_S:
         time.sleep(min(_LOOK_EVERY_S, STALE_AFTER_S))
-        found = _read_record(path)
+        found = read_record(path)
         if found is None:
             return None
-        if found not in {owner, _UNKNOWN}:
+        if found not in {owner, UNKNOWN}:
             raise OccupiedError(found)
     log.warning(
         "%s is taken over from %s: no sign of life for %.0f seconds", path, owner, STALE_AFTER_S
     )
     return owner
-
-
-def _read_record(path: Path) -> LockOwner | None:
-    """Read a lock file: None when its last owner gave it back, `_UNKNOWN` when it is torn."""
-    try:
-        data = path.read_bytes()[:_RECORD_BYTES].strip(b"\0 \n")
-    except FileNotFoundError:
-        return None
-    if not data:
-        return None
-    try:
-        content = json.loads(data)
-        known = {field.name for field in fields(LockOwner)}
-        owner = LockOwner(**{name: value for name, value in content.items() if name in known})
-        is_whole = datetime.fromisoformat(owner.heartbeat).tzinfo is not None
-        is_whole &= isinstance(owner.token, str) and isinstance(owner.machine, str)
-        is_whole &= isinstance(owner.run_id, str | None)
-    except (ValueError, TypeError, AttributeError):
-        return _UNKNOWN
-    return owner if is_whole else _UNKNOWN
-
-
-def _write_record(descriptor: int, owner: LockOwner) -> None:
-    data = json.dumps(asdict(owner)).encode()
-    os.pwrite(descriptor, data.ljust(_RECORD_BYTES), 0)
-
-
-def _machine() -> str:
-    """Name the running kernel; the host name where the system does not tell."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return socket.gethostname()
 
 
 def _now() -> str:

@@ -4,7 +4,7 @@ Public: `read_table`, `read_batches`, `published_track_ids`, `table_paths`, `sna
 `require_snapshot`, `explain_missing`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,8 +39,10 @@ def table_paths(layout: StoreLayout, snapshot: Snapshot, name: str) -> list[Path
     return [layout.root / path for path in snapshot.tables[name]]
 
 
-def read_table(layout: StoreLayout, snapshot: Snapshot, name: str) -> pa.Table:
-    """Read a whole table of a snapshot, in row order.
+def read_table(
+    layout: StoreLayout, snapshot: Snapshot, name: str, *, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Read a table of a snapshot, all of it or some columns, in row order.
 
     Raises
     ------
@@ -48,25 +50,33 @@ def read_table(layout: StoreLayout, snapshot: Snapshot, name: str) -> pa.Table:
         If a part is gone: collected while it was read, or lost.
     """
     with _saying_what_is_gone(layout, snapshot):
-        return pa.concat_tables([read_part(path) for path in table_paths(layout, snapshot, name)])
+        return pa.concat_tables(
+            [read_part(path, columns=columns) for path in table_paths(layout, snapshot, name)]
+        )
 
 
 def read_batches(
-    layout: StoreLayout, snapshot: Snapshot, name: str
+    layout: StoreLayout, snapshot: Snapshot, name: str, *, columns: Sequence[str] | None = None
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Give the schema of a table of a snapshot, and its rows, in order and a few at a time."""
+    """Give the schema of a table of a snapshot, and its rows, in order and a few at a time.
+
+    Parameters
+    ----------
+    columns : sequence of str, optional
+        Names of the columns of the rows; without it, all.
+    """
     paths = table_paths(layout, snapshot, name)
     with _saying_what_is_gone(layout, snapshot):
         schema = part_schema(paths[0])
-    return schema, _batches(layout, snapshot, paths)
+    return schema, _batches(layout, snapshot, paths, columns)
 
 
 def _batches(
-    layout: StoreLayout, snapshot: Snapshot, paths: list[Path]
+    layout: StoreLayout, snapshot: Snapshot, paths: list[Path], columns: Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
     with _saying_what_is_gone(layout, snapshot):
         for path in paths:
-            yield from part_batches(path)
+            yield from part_batches(path, columns)
 
 
 @contextmanager
@@ -98,12 +108,12 @@ def explain_missing(layout: StoreLayout, snapshot: Snapshot, what: str) -> str:
     )
 
 
-def published_track_ids(layout: StoreLayout) -> set[str]:
-    """Give the tracks of the current snapshot; empty before the first."""
-    snapshot = current_snapshot(layout)
+def published_track_ids(layout: StoreLayout, snapshot: Snapshot | None) -> set[str]:
+    """Give the tracks of a snapshot; none of None, which is what is current before the first."""
     if snapshot is None:
         return set()
-    return set(read_table(layout, snapshot, "tracks")["track_id"].to_pylist())
+    table = read_table(layout, snapshot, "tracks", columns=["track_id"])
+    return set(table["track_id"].to_pylist())
 
 
 def snapshot_entry(snapshot: Snapshot, path: str) -> FileDigest:

@@ -3,9 +3,10 @@
 Everything is built in a scratch folder and put in place only if it is, to the byte, what the
 manifest lists.
 
-Public: `rebuild_tables`, `rebuild_index`, `describes_codes`, `DERIVED_TABLES`.
+Public: `rebuild_tables`, `rebuild_index`, `DERIVED_TABLES`.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,17 +15,30 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.assembling import index_files
 from storage.atomic import FileDigest, write_file
 from storage.catalogue import Catalogue, CatalogueRows, read_catalogue
 from storage.errors import StoreError
 from storage.extracted import read_extracted
 from storage.generations import code_length, read_model_card
-from storage.hash_index import read_index_info, write_index
+from storage.indexes import (
+    KEY_COLUMNS,
+    CodesOrigin,
+    KeyedCodes,
+    keyed_codes,
+    read_changes,
+    read_description,
+    remake_files,
+    write_index,
+)
 from storage.layout import StoreLayout
-from storage.live_tables import collect_tables, packed_codes
+from storage.live_tables import collect_tables
 from storage.published import read_table
 from storage.snapshots import Snapshot
 from storage.tables import write_part
+
+WHOLE_INDEX_FILES = 2
+"""An index that was built whole is a file and its description; only then codes alone decide it."""
 
 DERIVED_TABLES = ("tracks", "predictions", "codes", "failures")
 
@@ -96,39 +110,54 @@ def _track_ids(layout: StoreLayout, snapshot: Snapshot) -> pa.Array | None:
 
 
 def rebuild_index(layout: StoreLayout, snapshot: Snapshot, *, dry_run: bool) -> str | None:
-    """Build the index of a snapshot and its description anew from the codes table.
+    """Build the files of the index of a snapshot anew from its codes table.
+
+    An index that was carried on from earlier snapshots needs the description of it and of what
+    has changed since.
 
     Returns
     -------
     str or None
         Why it could not be done.
     """
-    listed = {entry.path: entry for entry in snapshot.files}
-    with _scratch(layout) as scratch:
-        try:
-            index, info = write_index(
-                scratch,
-                packed_codes(read_table(layout, snapshot, "codes")),
-                generation=snapshot.generation,
-                codes_sha256=[listed[path].sha256 for path in snapshot.tables["codes"]],
-            )
-        except StoreError as error:
-            return f"the codes table is not whole: {error}"
-        for built, path in ((index, snapshot.index), (info, snapshot.index_info)):
-            if (built.size, built.sha256) != (listed[path].size, listed[path].sha256):
-                return "another version of musichash, or of FAISS, wrote it"
-        if not dry_run:
-            for built, path in ((index, snapshot.index), (info, snapshot.index_info)):
-                write_file(layout.root / path, (scratch.root / built.path).read_bytes())
+    try:
+        codes = keyed_codes(read_table(layout, snapshot, "codes", columns=KEY_COLUMNS))
+    except StoreError as error:
+        return f"the codes table is not whole: {error}"
+    try:
+        made = _remade(layout, snapshot, codes)
+    except StoreError as error:
+        return f"what it is made from is not whole: {error}"
+    listed = {entry.path: entry.sha256 for entry in snapshot.files}
+    if any(hashlib.sha256(data).hexdigest() != listed[path] for path, data in made.items()):
+        return "another version of musichash, or of FAISS, or other settings made it"
+    if not dry_run:
+        for path, data in made.items():
+            write_file(layout.root / path, data)
     return None
 
 
-def describes_codes(layout: StoreLayout, snapshot: Snapshot) -> bool:
-    """Whether the index says that it was built from the codes table of its snapshot."""
+def _remade(layout: StoreLayout, snapshot: Snapshot, codes: KeyedCodes) -> dict[str, bytes]:
+    """Make the files of an index again: by its description, or without one as usual."""
+    try:
+        info = read_description(layout, snapshot)
+    except StoreError:
+        if len(index_files(snapshot)) > WHOLE_INDEX_FILES:
+            raise
+        return _made_as_usual(layout, snapshot, codes)
+    return remake_files(info, codes, read_changes(layout, snapshot, info))
+
+
+def _made_as_usual(layout: StoreLayout, snapshot: Snapshot, codes: KeyedCodes) -> dict[str, bytes]:
+    """Build the index whole, by default settings, as that of a small catalogue is."""
     listed = {entry.path: entry.sha256 for entry in snapshot.files}
-    info = read_index_info(layout, snapshot.index_info)
-    said = (info.get("rows_of"), info.get("generation"))
-    return said == ([listed[path] for path in snapshot.tables["codes"]], snapshot.generation)
+    rows_of = tuple(listed[path] for path in snapshot.tables["codes"])
+    with _scratch(layout) as scratch:
+        written = write_index(scratch, codes, CodesOrigin(snapshot.generation, rows_of))
+        return {
+            snapshot.index: (scratch.root / written.index.path).read_bytes(),
+            snapshot.index_info: (scratch.root / written.info.path).read_bytes(),
+        }
 
 
 @contextmanager

@@ -15,11 +15,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from storage.agreement import Disagreement, compare_snapshot
-from storage.assembling import with_runs_table
+from storage.assembling import index_files, with_index, with_runs_table
 from storage.atomic import remove_folder, write_file
 from storage.errors import StoreError
+from storage.indexes import (
+    KEY_COLUMNS,
+    CodesOrigin,
+    keyed_codes,
+    settings_in_force,
+    write_index,
+)
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.lost_tracks import LostTracks, lost_tracks
+from storage.published import read_table
 from storage.rebuilding import rebuild_index, rebuild_tables
 from storage.runs import RunRecord
 from storage.snapshots import (
@@ -245,16 +253,12 @@ def _mend_snapshot(
     )
     for path in others:
         _tell(done, path, problems.pop(path), failed.get(path), way_out, "from the partitions")
-    index = {snapshot.index, snapshot.index_info} & problems.keys()
-    if index:
-        reason = None
-        if not dry_run or not others:  # else its table is still damaged
-            reason = rebuild_index(layout, snapshot, dry_run=dry_run)
-        for path in sorted(index):
-            _tell(done, path, problems.pop(path), reason, way_out, "from the codes table")
+    index = {path: problems.pop(path) for path in sorted(index_files(snapshot)) if path in problems}
+    mending = _IndexMending(layout, snapshot, record, done, dry_run=dry_run)
+    is_renewed = mending.mend(index, way_out, are_tables_damaged=bool(others), failed=bool(failed))
     for path in sorted(runs):
-        number = None
-        if record is not None and not dry_run:
+        number = done.snapshot if is_renewed else None  # which has a runs table of its own
+        if record is not None and not dry_run and not is_renewed:
             number = publish_snapshot(layout, _without_runs(layout, snapshot, record))
             done.snapshot = number
         action = "published anew" if number or dry_run else "not mended"
@@ -262,6 +266,72 @@ def _mend_snapshot(
         done.steps.append(Step(path, problems.pop(path), action, remark))
     for path, problem in problems.items():
         done.steps.append(Step(path, problem, *_rest(path, way_out)))
+
+
+class _IndexMending:
+    """Mends the index of a snapshot: to the byte, or by publishing one that is built whole."""
+
+    def __init__(
+        self,
+        layout: StoreLayout,
+        snapshot: Snapshot,
+        record: RunRecord | None,
+        done: Reconciled,
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._layout = layout
+        self._snapshot = snapshot
+        self._record = record
+        self._done = done
+        self._dry_run = dry_run
+
+    def mend(
+        self, problems: dict[str, str], way_out: str, *, are_tables_damaged: bool, failed: bool
+    ) -> bool:
+        """Mend files with problems; tell whether a snapshot was, or would be, published.
+
+        Parameters
+        ----------
+        are_tables_damaged, failed : bool
+            Whether tables of the snapshot were damaged, and whether some still are.
+        """
+        if not problems:
+            return False
+        reason = None
+        if not self._dry_run or not are_tables_damaged:  # else its table is still damaged
+            reason = rebuild_index(self._layout, self._snapshot, dry_run=self._dry_run)
+        remark = None if reason is None or failed else self._renew(reason)
+        for path, problem in problems.items():
+            if remark is None:
+                _tell(self._done, path, problem, reason, way_out, "from the codes table")
+            else:
+                self._done.steps.append(Step(path, problem, "published anew", remark))
+        return remark is not None
+
+    def _renew(self, reason: str) -> str | None:
+        """Publish the same content with an index built whole; say so, or None if it cannot be.
+
+        That needs no more than the codes table; what else made the damaged one is lost.
+        """
+        remark = f"built whole, because it cannot come back to the byte: {reason}"
+        if self._dry_run:
+            return remark
+        if self._record is None:
+            return None
+        layout, snapshot = self._layout, self._snapshot
+        try:
+            codes = keyed_codes(read_table(layout, snapshot, "codes", columns=KEY_COLUMNS))
+            listed = {entry.path: entry.sha256 for entry in snapshot.files}
+            rows_of = tuple(listed[path] for path in snapshot.tables["codes"])
+            settings = settings_in_force(layout, snapshot, None)
+            origin = CodesOrigin(snapshot.generation, rows_of)
+            written = write_index(layout, codes, origin, settings=settings)
+        except StoreError:
+            return None
+        following = with_runs_table(layout, with_index(snapshot, written), self._record)
+        self._done.snapshot = publish_snapshot(layout, following)
+        return f"{remark}; as snapshot {self._done.snapshot}"
 
 
 def _tell(

@@ -1,7 +1,7 @@
 """One Arrow schema per table, with the unit and meaning of each column in its field metadata.
 
-Public: `TRACKS`, `PREDICTIONS`, `codes_schema`, `descriptions_schema`, `FAILURES`, `RUNS`,
-`CATALOGUE`, `TRACK_FACTS`.
+Public: `TRACKS`, `PREDICTIONS`, `codes_schema`, `codes_schema_without_segments`,
+`descriptions_schema`, `FAILURES`, `RUNS`, `CATALOGUE`, `TRACK_FACTS`, `PUBLISHED_FACTS`.
 """
 
 import pyarrow as pa
@@ -32,6 +32,9 @@ _FACTS = (
     _field("tag_genre", pa.string(), "genre, as the file's tags say", nullable=True),
     _field("tag_year", pa.int16(), "year of release, as the file's tags say", nullable=True),
 )
+
+PUBLISHED_FACTS = tuple(field.name for field in _FACTS)
+"""Columns of the tracks table that come from the facts that extraction found."""
 
 TRACK_FACTS = pa.schema(
     [
@@ -89,6 +92,26 @@ PREDICTIONS = pa.schema(
 
 def codes_schema(n_bits: int) -> pa.Schema:
     """Give the schema of the codes table for one code length; one row per track with features."""
+    code = pa.binary(n_bits // 8)
+    segments = (
+        _field(
+            "segment_codes",
+            pa.list_(pa.field("element", code, nullable=False)),
+            "codes of windows, in the order of time, by which excerpts are found; packed like "
+            "code, but not comparable with it; none where the model was trained before they were "
+            "made, or nothing is heard",
+        ),
+        _field(
+            "segment_starts_s",
+            pa.list_(pa.field("element", pa.float32(), nullable=False)),
+            "where each of these windows begins, seconds",
+        ),
+    )
+    return pa.schema([*codes_schema_without_segments(n_bits), *segments])
+
+
+def codes_schema_without_segments(n_bits: int) -> pa.Schema:
+    """Give the schema of codes tables that were written before windows had codes."""
     return pa.schema(
         [
             _TRACK_ID,

@@ -26,7 +26,11 @@ from storage.errors import (
 )
 from storage.layout import StoreLayout
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+"""Of the manifest; in the first the digest of the content took in the index, which has no part in
+it now, and an index was one file."""
+
+READABLE_FORMATS = (1, SNAPSHOT_FORMAT)
 _SEAL = "sha256_of_the_rest"
 _POINTER = re.compile(rb"([1-9][0-9]*)(?: sha256:([0-9a-f]{64}))?\n")
 _SHOWN_NUMBERS = 5
@@ -45,15 +49,19 @@ class Snapshot:
     tables : dict
         Table name -> paths of its parts below the store root, in row order.
     index : str
-        Path of the FAISS file below the store root; row i of it is row i of the codes table.
+        Path of the FAISS file below the store root: the base of the index, which may have parts
+        more.
     index_info : str
-        Path of its description.
+        Path of its description, which names all parts.
     counts : dict
         Rows per table and the numbers of the accounting identity.
     files : tuple of FileDigest
         Every file of the snapshot, by path.
     digest : str
-        Of the content: equal for two stores that hold the same. The runs table has no part in it.
+        Of the content: equal for two stores that hold the same. The runs table has no part in it,
+        and the index has none: it is a cache of the codes, and depends on how they came.
+    format : int
+        Of its manifest.
     """
 
     number: int
@@ -65,11 +73,12 @@ class Snapshot:
     counts: dict[str, int]
     files: tuple[FileDigest, ...]
     digest: str = field(default="")
+    format: int = SNAPSHOT_FORMAT
 
     def as_dict(self) -> dict[str, Any]:
         """Give the JSON form."""
         return {
-            "format": SNAPSHOT_FORMAT,
+            "format": self.format,
             "number": self.number,
             "feature_fingerprint": self.feature_fingerprint,
             "generation": self.generation,
@@ -83,14 +92,19 @@ class Snapshot:
 
 
 def content_digest(snapshot: Snapshot) -> str:
-    """Hash what a reader of the snapshot gets: tables but the runs, index, model generation."""
+    """Hash what a reader of the snapshot gets: tables but the runs, and the model generation.
+
+    An index answers from the codes table, so it adds nothing. Manifests of the first format name a
+    digest that takes it in.
+    """
     by_path = {entry.path: entry.sha256 for entry in snapshot.files}
     parts = [
         [name, [by_path[path] for path in paths]]
         for name, paths in sorted(snapshot.tables.items())
         if name != "runs"
     ]
-    content = [parts, by_path[snapshot.index], snapshot.feature_fingerprint, snapshot.generation]
+    index = [by_path[snapshot.index]] if snapshot.format == 1 else []
+    content = [parts, *index, snapshot.feature_fingerprint, snapshot.generation]
     return hashlib.sha256(to_json(content)).hexdigest()
 
 
@@ -235,15 +249,15 @@ def snapshot_from_bytes(
         raise DamagedArtefactError(f"{source} is not valid JSON: {error}; {other_way}") from error
     if not isinstance(content, dict):
         raise DamagedArtefactError(f"{source} does not hold a JSON object; {other_way}")
-    if content.get("format") != SNAPSHOT_FORMAT:
-        raise other_format(source, content.get("format"), SNAPSHOT_FORMAT, instead=other_way)
+    found = content.get("format")
+    if isinstance(found, bool) or found not in READABLE_FORMATS:
+        raise other_format(source, found, SNAPSHOT_FORMAT, instead=other_way)
     is_as_written = data == to_json(content)
     stated = content.pop(_SEAL, None)
     if not is_as_written or stated != _seal(content) or content.get("number") != number:
         raise DamagedArtefactError(f"{source} was changed after it was published; {other_way}")
     try:
         files = tuple(FileDigest(**entry) for entry in content.pop("files"))
-        del content["format"]
         return Snapshot(files=files, **content)
     except (KeyError, TypeError) as error:
         raise DamagedArtefactError(f"{source} is not a snapshot manifest ({error})") from error

@@ -31,10 +31,10 @@ from storage.errors import (
     other_format,
 )
 from storage.layout import STORE_FORMAT, StoreLayout
+from storage.lock_records import LockOwner
 from storage.owned_locks import (
     STALE_AFTER_S,
     HeldLock,
-    LockOwner,
     OccupiedError,
     owner_of,
     share_lock,
@@ -192,7 +192,7 @@ def _cannot_write(root: Path, error: OSError) -> str:
 
 @contextmanager
 def writing(layout: StoreLayout, *, what: str = "a command") -> Iterator[HeldLock]:
-    """Hold the right to write to a store; left-overs of killed runs are swept first.
+    """Hold the right to write to a store; left-overs of killed runs and workers are swept.
 
     The lock belongs to the process: it ends with it, however it ends. Left-overs stay while a
     backfill works, because its unfinished folders look the same; what killed runs finished becomes
@@ -220,6 +220,10 @@ def writing(layout: StoreLayout, *, what: str = "a command") -> Iterator[HeldLoc
                 else:
                     sync_folders(layout.root)
             yield held
+            with holding_off_backfills(layout) as is_alone:
+                # What workers left that died meanwhile; of a lost lock it is the new owner's.
+                if is_alone and not held.is_lost():
+                    sweep_leftovers(layout.root)
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise
@@ -254,7 +258,7 @@ def working_beside(layout: StoreLayout, *, what: str = "backfill") -> Iterator[H
     """
     check_not_fetched(layout)
     refusal = f"another backfill is at work in {layout.root}"
-    with _holding(layout, _beside_path(layout), what, refusal) as held:
+    with _holding(layout, layout.beside_lock_path, what, refusal) as held:
         yield held
 
 
@@ -266,7 +270,7 @@ def holding_off_backfills(layout: StoreLayout) -> Iterator[bool]:
     """
     with ExitStack() as stack:
         try:
-            is_alone = stack.enter_context(share_lock(_beside_path(layout)))
+            is_alone = stack.enter_context(share_lock(layout.beside_lock_path))
         except OSError as error:
             raise _cannot_lock(layout, error) from error
         yield is_alone
@@ -283,11 +287,7 @@ def lock_owner(layout: StoreLayout) -> LockOwner | None:
 
 def beside_owner(layout: StoreLayout) -> LockOwner | None:
     """Say who backfills beside the writer; None when nobody does. Works like `lock_owner`."""
-    return owner_of(_beside_path(layout))
-
-
-def _beside_path(layout: StoreLayout) -> Path:
-    return layout.lock_path.with_name(f"{layout.lock_path.name}-beside")
+    return owner_of(layout.beside_lock_path)
 
 
 @contextmanager

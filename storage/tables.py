@@ -1,11 +1,12 @@
 """Parquet files: written with page checksums in one fixed way, read with the checksums verified.
 
 Public: `table_of`, `write_rows`, `write_table`, `write_part`, `read_part`, `part_schema`,
-`part_batches`.
+`part_batches`, `part_length`, `read_part_rows`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,19 +91,54 @@ def part_schema(path: Path) -> pa.Schema:
         return file.schema_arrow
 
 
-def part_batches(path: Path) -> Iterator[pa.RecordBatch]:
+def part_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Give the rows of a Parquet file, `BATCH_ROWS` at a time; raises like `read_part`."""
     with _opened(path) as file:
-        yield from file.iter_batches(BATCH_ROWS)
+        yield from file.iter_batches(BATCH_ROWS, columns=columns)
 
 
-def read_part(path: Path, *schemas: pa.Schema) -> pa.Table:
+def part_length(path: Path) -> int:
+    """Give the number of rows of a Parquet file; raises like `read_part`."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def read_part_rows(path: Path, rows: range, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a run of rows of a Parquet file, and no row group that has none of them.
+
+    Parameters
+    ----------
+    rows : range
+        Of step 1, within the file.
+
+    Raises
+    ------
+    ArtefactMissingError, DamagedArtefactError
+        Like `read_part`.
+    """
+    with _opened(path) as file:
+        ends = [0]
+        for number in range(file.num_row_groups):
+            ends.append(ends[-1] + file.metadata.row_group(number).num_rows)
+        groups = [
+            number
+            for number, (start, end) in enumerate(pairwise(ends))
+            if start < rows.stop and end > rows.start
+        ]
+        table = file.read_row_groups(groups, columns=columns)
+    first = ends[groups[0]] if groups else 0
+    return table.slice(rows.start - first, len(rows))
+
+
+def read_part(path: Path, *schemas: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file, verifying its page checksums.
 
     Parameters
     ----------
     schemas : pyarrow.Schema
         The columns that it may have; without one, any.
+    columns : sequence of str, optional
+        Names of the columns to read; without it, all.
 
     Raises
     ------
@@ -114,7 +150,7 @@ def read_part(path: Path, *schemas: pa.Schema) -> pa.Table:
         If its columns are not those of a schema.
     """
     with _opened(path) as file:
-        table = file.read()
+        table = file.read(columns=columns)
     if schemas and not any(map(table.schema.equals, schemas)):
         nearest = min(schemas, key=lambda schema: abs(len(schema) - len(table.schema)))
         raise FormatVersionError(

@@ -9,8 +9,9 @@ Public: `verify_snapshot`, `verify_all`, `absent_partitions`, `check_sizes`, `ch
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
@@ -62,18 +63,8 @@ def verify_snapshot(
     n_files, n_bytes : int
         What was read.
     """
-    findings = _check_marker(layout) + _unnamed_files(layout, [snapshot])
-    found, n_files, n_bytes = _check_descriptions(layout, snapshot)
-    findings += found + _check_content_digest(layout, snapshot)
-    entries = _entries(layout, [snapshot])
-    for count, entry in enumerate(entries, start=1):
-        found, files, size = check_entry(layout, entry)
-        findings += found
-        n_files += files
-        n_bytes += size
-        if on_progress is not None:
-            on_progress(count, len(entries))
-    return findings, n_files, n_bytes
+    findings, n_files, n_bytes = _check_files(layout, [snapshot], on_progress)
+    return _check_marker(layout) + findings, n_files, n_bytes
 
 
 def verify_all(
@@ -101,23 +92,41 @@ def verify_all(
         except StoreError as error:
             path = layout.relative(layout.snapshot_path(number))
             findings.append(Finding(path, str(error)))
-    findings += _unnamed_files(layout, snapshots)
-    n_files = n_bytes = 0
+    found, n_files, n_bytes = _check_files(layout, snapshots, on_progress)
+    return findings + found, n_files, n_bytes
+
+
+def _check_files(
+    layout: StoreLayout,
+    snapshots: Sequence[Snapshot],
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[list[Finding], int, int]:
+    """Check every file of some snapshots, each once."""
+    findings = _unnamed_files(layout, snapshots)
     for snapshot in snapshots:
         findings += _check_content_digest(layout, snapshot)
-        found, files, size = _check_descriptions(layout, snapshot)
+    n_files = n_bytes = 0
+    checks = (
+        _check_descriptions(layout, snapshots),
+        _check_entries(layout, snapshots, on_progress),
+    )
+    for found, files, size in chain(*checks):
         findings += found
         n_files += files
         n_bytes += size
+    return list(dict.fromkeys(findings)), n_files, n_bytes
+
+
+def _check_entries(
+    layout: StoreLayout,
+    snapshots: Sequence[Snapshot],
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterator[tuple[list[Finding], int, int]]:
     entries = _entries(layout, snapshots)
     for count, entry in enumerate(entries, start=1):
-        found, files, size = check_entry(layout, entry)
-        findings += found
-        n_files += files
-        n_bytes += size
+        yield check_entry(layout, entry)
         if on_progress is not None:
             on_progress(count, len(entries))
-    return list(dict.fromkeys(findings)), n_files, n_bytes
 
 
 def absent_partitions(layout: StoreLayout, snapshots: Sequence[Snapshot]) -> list[str]:
@@ -213,37 +222,36 @@ def _unnamed_files(layout: StoreLayout, snapshots: Sequence[Snapshot]) -> list[F
     return [Finding(layout.relative(path), "extra") for path in extra]
 
 
-def _check_descriptions(layout: StoreLayout, snapshot: Snapshot) -> tuple[list[Finding], int, int]:
-    """Check the descriptions of a snapshot's feature partitions, if its model reads any.
+def _check_descriptions(
+    layout: StoreLayout, snapshots: Sequence[Snapshot]
+) -> Iterator[tuple[list[Finding], int, int]]:
+    """Check the descriptions of feature partitions that a model reads, each once.
 
-    The manifest does not list them: what it lists was made from them, and they can be made anew.
+    No manifest lists them: what it lists was made from them, and they can be made anew.
     """
+    folders = dict.fromkeys(
+        pair for snapshot in snapshots for pair in _described_partitions(layout, snapshot)
+    )
+    is_fetched = layout.origin_path.exists()  # descriptions never are
+    for described, features in folders:
+        if described.exists() or not is_fetched:
+            yield _check_description(layout, described / RECEIPT_NAME, features)
+
+
+def _described_partitions(layout: StoreLayout, snapshot: Snapshot) -> Iterator[tuple[Path, Path]]:
+    """Give the folders of the descriptions, and of the features, that a snapshot's model reads."""
     try:
         description = read_model_card(layout, snapshot.generation).get("description_fingerprint")
     except StoreError:  # which is a finding of its own
-        return [], 0, 0
+        return
     if description is None:
-        return [], 0, 0
-    findings, n_files, n_bytes = [], 0, 0
-    is_fetched = layout.origin_path.exists()  # descriptions never are
-    features_root = layout.features_root(snapshot.feature_fingerprint)
+        return
+    fingerprint = snapshot.feature_fingerprint
     for entry in snapshot.files:
-        folder = (layout.root / entry.path).parent
-        if folder.parent != features_root:
-            continue
-        path = (
-            layout.description_partition_path(
-                snapshot.feature_fingerprint, description, folder.name
-            )
-            / RECEIPT_NAME
-        )
-        if is_fetched and not path.parent.exists():
-            continue
-        found, files, size = _check_description(layout, path, folder)
-        findings += found
-        n_files += files
-        n_bytes += size
-    return findings, n_files, n_bytes
+        features = (layout.root / entry.path).parent
+        if features.parent == layout.features_root(fingerprint):
+            name = features.name
+            yield layout.description_partition_path(fingerprint, description, name), features
 
 
 def _check_description(

@@ -1,12 +1,12 @@
 """Backfills: what to fill, the plan of collection x partition, and what is left of it.
 
-Public: `resume`, `begin`, `extend`, `abandon`, `working_beside_runs`, `writer_of`, `plan_of`,
-`UnrecordedRun`.
+Public: `resume_or_begin`, `resume`, `begin`, `extend`, `abandon`, `working_beside_runs`,
+`writer_of`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,27 +26,43 @@ from storage.backfills import (
     write_plan,
 )
 from storage.catalogue import Catalogue, read_catalogue
-from storage.collections import (
-    check_is_free,
-    read_collections,
-)
+from storage.collections import Collection, check_is_free, read_collections
 from storage.errors import ArtefactMissingError
 from storage.extracted import Extracted, read_extracted
-from storage.generations import (
-    model_settings,
-    read_model_card,
-    selected_generation,
-)
+from storage.generations import model_settings, read_model_card, selected_generation
 from storage.layout import StoreLayout
 from storage.published import published_track_ids
-from storage.runs import RunRecord
+from storage.snapshots import current_snapshot
 from storage.source_files import CatalogueRows
 from storage.store import create_store, lock_owner, open_store, working_beside, writing
 from tasks.backfill_orders import BackfillError, Order
-from tasks.backfill_plan import Work, plan_table
-from tasks.plan import Plan, make_plan
+from tasks.backfill_plan import plan_table
+from tasks.plan import make_plan
+from tasks.scan import Found
 
 _SETTINGS = ("root", "labels", "manifest")
+
+
+def resume_or_begin(
+    store: str,
+    order: Order,
+    config: PipelineConfig,
+    scan: Callable[[Collection], Found],
+    *,
+    write: bool,
+) -> tuple[BackfillState, pa.Table]:
+    """Give the open backfill of an order and its plan, or begin it; see `resume` and `begin`.
+
+    Parameters
+    ----------
+    scan : callable
+        Finds the files of a collection; called if the order is for one and begins.
+    """
+    state = resume(store, order, config)
+    if state is not None:
+        return state, read_plan(open_store(store), state.name)
+    catalogue = None if order.collection is None else scan(order.collection).catalogue
+    return begin(store, order, config, catalogue, write=write)
 
 
 def resume(store: str, order: Order, config: PipelineConfig) -> BackfillState | None:
@@ -188,7 +204,7 @@ def _plan_table(
 ) -> pa.Table:
     wanted: set[str] = set()
     if catalogue is None:
-        wanted = published_track_ids(layout) - except_ids
+        wanted = published_track_ids(layout, current_snapshot(layout)) - except_ids
         if not wanted and not except_ids:
             raise BackfillError(
                 f"the store {layout.root} has published no tracks to fill; publish some first "
@@ -264,27 +280,3 @@ def abandon(store: str, order: Order) -> None:
         )
     with working_beside(layout, what=f"backfill {order.name}"), writing(layout, what="backfill"):
         drop_backfill(layout, order.name)
-
-
-@dataclass(slots=True)
-class UnrecordedRun:
-    """Work without the right to write, so without a record in the ledger.
-
-    Attributes
-    ----------
-    record : RunRecord
-        The numbers of the stages so far.
-    """
-
-    record: RunRecord = field(default_factory=lambda: RunRecord(run_id="", started=""))
-
-
-def plan_of(store: str, config: PipelineConfig, state: BackfillState, work: Work) -> Plan:
-    """Give what is left of a backfill as the plan of a run, for the stages."""
-    nothing = make_plan(store, Catalogue((), ()), config, allow_shrink=True)
-    return replace(
-        nothing,
-        partitions=work.to_extract,
-        n_new=sum(len(partition.items) for partition in work.to_extract),
-        generation=state.generation,
-    )

@@ -3,7 +3,7 @@
 Plans are tables: one of a million tracks is worked on in columns, and only what is still to be
 extracted becomes records.
 
-Public: `plan_table`, `work_left`, `Work`, `partition_ids`, `done_partitions`,
+Public: `plan_table`, `work_left`, `Work`, `plan_of`, `partition_ids`, `done_partitions`,
 `unfinished_partitions`, `recorded_files`, `partitions_of_backfills`.
 """
 
@@ -31,6 +31,8 @@ from storage.extracted import Extracted, read_extracted
 from storage.receipts import finished_partitions
 from storage.source_files import BLOCK_ROWS, FILES, SourceFiles
 from storage.store import open_store
+from tasks.changes import compare, places_of, read_published
+from tasks.plan import Plan
 
 
 def plan_table(
@@ -128,6 +130,25 @@ def work_left(store: str, state: BackfillState) -> Work:
     return Work(
         tuple(Partition(name, tuple(items.values())) for name, items in groups.items()),
         partition_ids(plan),
+    )
+
+
+def plan_of(state: BackfillState, work: Work) -> Plan:
+    """Give what is left of a backfill as the plan of a run, for the stages."""
+    return Plan(
+        partitions=work.to_extract,
+        n_new=sum(len(partition.items) for partition in work.to_extract),
+        n_changed=0,
+        n_retried=0,
+        n_reused=0,
+        n_kept_failed=0,
+        n_unreadable=0,
+        n_duplicates=0,
+        n_labels=0,
+        changes=compare(read_published(None), places_of(Catalogue((), ()))),
+        generation=state.generation,
+        loads={},
+        rates={},
     )
 
 

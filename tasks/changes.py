@@ -99,13 +99,13 @@ class Changes:
 def read_published(layout: StoreLayout | None) -> pa.Table:
     """Read the columns of the published tracks table that planning needs; empty before the first.
 
-    A few rows at a time: the other columns are never in memory as a whole.
+    A few rows at a time: the published table is never in memory as a whole.
     """
     schema = pa.schema([TRACKS.field(name).remove_metadata() for name in PUBLISHED_COLUMNS])
     snapshot = None if layout is None else current_snapshot(layout)
     if layout is None or snapshot is None:
         return schema.empty_table()
-    _, batches = read_batches(layout, snapshot, "tracks")
+    _, batches = read_batches(layout, snapshot, "tracks", columns=PUBLISHED_COLUMNS)
     parts = [batch.select(PUBLISHED_COLUMNS).cast(schema) for batch in batches]
     return pa.Table.from_batches(parts, schema).combine_chunks()
 

@@ -53,7 +53,9 @@ def install_default_model(
     from musichash_core.descriptor_models import load_default_models
     from storage.checkpoints import save_models
 
-    models, card = load_default_models(config.models.crnn_hash.n_bits)
+    models, card = load_default_models(
+        config.models.crnn_hash.n_bits, windows=config.models.windows
+    )
     summary = {SUMMARY_KEY: card}
     generation = save_models(
         layout, models, feature_fingerprint=config.feature_fingerprint, summary=summary

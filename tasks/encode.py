@@ -5,12 +5,16 @@ Public: `encode_partition`, `partitions_to_encode`, `probe_encoding`.
 
 import time
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from musichash_core.descriptors import N_DESCRIPTORS, TrackDescription, description_fingerprint
+from musichash_core.model_config import ModelConfig
 from musichash_core.musicnn.tags import MSD_TAGS
 from musichash_core.process_memory import peak_memory_bytes
 from musichash_core.records import PartitionSummary
+from musichash_core.segment_codes import encode_windows
+from musichash_core.segments import TrackFrames
 from storage.description_store import read_descriptions
 from storage.encoded_store import write_encoded
 from storage.errors import DamagedArtefactError, FingerprintMismatchError
@@ -120,7 +124,7 @@ def _encoded(
         return
     for stored, track in partition.track_frames():
         if only is None or stored.track_id in only:
-            yield stored, encode_track(models, track)
+            yield stored, _with_windows(encode_track(models, track), stored, track, models.config)
 
 
 def _encoded_descriptions(
@@ -130,7 +134,10 @@ def _encoded_descriptions(
     models: "DescriptorModels",
     only: Container[str] | None,
 ) -> "Iterator[tuple[StoredTrack, EncodedTrack]]":
-    """Encode each track of a partition from its stored description, that of the whole track."""
+    """Encode each track of a partition from its stored description, that of the whole track.
+
+    Its frames are read for the codes of its windows.
+    """
     from musichash_core.descriptor_models import encode_description
 
     folder = layout.description_partition_path(
@@ -143,7 +150,7 @@ def _encoded_descriptions(
             f"{folder} does not describe the tracks of {partition.folder}; remove it and run "
             "'musichash describe'"
         )
-    for number, stored in enumerate(tracks):
+    for number, (stored, track) in enumerate(partition.track_frames()):
         if only is not None and stored.track_id not in only:
             continue
         whole = TrackDescription(
@@ -151,4 +158,17 @@ def _encoded_descriptions(
             tag_probabilities=described.tag_probabilities[number, 0],
             n_patches=int(described.n_patches[number, 0]),
         )
-        yield stored, encode_description(models, whole)
+        encoded = encode_description(models, whole)
+        yield stored, _with_windows(encoded, stored, track, models.config)
+
+
+def _with_windows(
+    encoded: "EncodedTrack", stored: StoredTrack, track: TrackFrames, config: ModelConfig
+) -> "EncodedTrack":
+    windows = encode_windows(
+        track,
+        config.windows,
+        n_bits=config.crnn_hash.n_bits,
+        frames_per_s=len(track.frames) / stored.duration_s,
+    )
+    return replace(encoded, windows=windows)

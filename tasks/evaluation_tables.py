@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musichash_core.evaluation.bootstrap import bootstrap_difference, summarise_seeds
-from storage.evaluations import RECOGNITION, RETRIEVAL
+from storage.evaluation_schemas import RECOGNITION, RETRIEVAL
 from tasks.evaluation_methods import (
     BASELINE_KEYS,
     DESCRIPTOR_HASH,

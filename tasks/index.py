@@ -21,13 +21,14 @@ from storage.errors import ArtefactMissingError
 from storage.extracted import read_extracted
 from storage.generations import read_model_card, selected_generation
 from storage.layout import StoreLayout
-from storage.live_tables import LiveTables, collect_tables, packed_codes
+from storage.live_tables import LiveTables, collect_tables
 from storage.published import published_track_ids
 from storage.runs import RunRecord
 from storage.snapshots import Snapshot, current_snapshot, publish_snapshot
 from storage.store import open_store
 from storage.tables import write_part
 from tasks.account import Counted, accounted
+from tasks.code_health import HealthTables, check_health
 from tasks.ledger import closed
 
 
@@ -70,7 +71,7 @@ def publish(
     ------
     ArtefactMissingError
         If tracks are not extracted or encoded yet, or no model is there.
-    AccountingError, TooManyFailuresError
+    AccountingError, TooManyFailuresError, CodeHealthAlarmError
     """
     layout = open_store(store)
     generation = selected_generation(layout)
@@ -82,15 +83,16 @@ def publish(
     catalogue = read_catalogue(layout)
     extracted = read_extracted(layout, config.feature_fingerprint, keep=True)
     tables = collect_tables(layout, catalogue, extracted, generation=generation, n_bits=n_bits)
-    removed = published_track_ids(layout) - set(tables.tracks["track_id"].to_pylist())
+    current = current_snapshot(layout)
+    removed = published_track_ids(layout, current) - set(tables.tracks["track_id"].to_pylist())
     encoded = {"codes": len(tables.codes), "predictions": len(tables.predictions)}
     counted = Counted(n_done, n_reused, len(removed), encoded)
     record = accounted(record, tables.tracks, tables.failures, counted)
     _check_failed_share(record, config.max_failed_share, tables.failures)
-    snapshot = _assemble(layout, config, generation, tables)
-    current = current_snapshot(layout)
+    snapshot = _assemble(layout, config, generation, tables, current)
     if current is not None and is_unchanged(current, snapshot):
         return Published(current, is_new=False, record=replace(record, snapshot=current.number))
+    check_health(layout, snapshot, HealthTables(tables.codes, tables.predictions), config.health)
     complete = with_runs_table(layout, snapshot, closed(record))
     number = publish_snapshot(layout, complete)
     published = replace(complete, number=number)
@@ -121,7 +123,11 @@ def _reasons(failures: pa.Table) -> str:
 
 
 def _assemble(
-    layout: StoreLayout, config: PipelineConfig, generation: str, tables: LiveTables
+    layout: StoreLayout,
+    config: PipelineConfig,
+    generation: str,
+    tables: LiveTables,
+    current: Snapshot | None,
 ) -> Snapshot:
     """Write every file of the next snapshot but the runs table, and list them."""
     contents = {
@@ -142,4 +148,6 @@ def _assemble(
             "partitions": len(tables.partition_ids),
         },
     )
-    return assemble_snapshot(layout, parts, packed_codes(tables.codes))
+    return assemble_snapshot(
+        layout, parts, tables.codes, previous=current, index_config=config.index
+    )

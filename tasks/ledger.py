@@ -1,12 +1,13 @@
 """Opening and closing a run: the store, the right to write to it, and its record in the ledger.
 
-Public: `begin_run`, `holding`, `closed`, `OpenRun`.
+Public: `begin_run`, `holding`, `with_stage`, `closed`, `OpenRun`, `UnrecordedRun`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+from musichash_core.records import StageSummary
 from storage.errors import StoreError
 from storage.layout import StoreLayout
 from storage.owned_locks import HeldLock
@@ -73,6 +74,19 @@ class OpenRun:
         self._record = finish_run(self._layout, self._record, state=state)
 
 
+@dataclass(slots=True)
+class UnrecordedRun:
+    """Work without the right to write, so without a record in the ledger.
+
+    Attributes
+    ----------
+    record : RunRecord
+        The numbers of the stages so far.
+    """
+
+    record: RunRecord = field(default_factory=lambda: RunRecord(run_id="", started=""))
+
+
 @contextmanager
 def holding(store: str, *, create: bool = False, kind: str = "a command") -> Iterator[HeldLock]:
     """Hold the right to write to a store, without a record in the ledger.
@@ -91,9 +105,7 @@ def holding(store: str, *, create: bool = False, kind: str = "a command") -> Ite
     StoreError
         If the store cannot be written, has another format, or is in use.
     """
-    layout = _own_store(store, create=create)
-    with writing(layout, what=kind) as held:
-        _close_killed(layout, held)
+    with _writing_to(store, create=create, kind=kind) as (_, held):
         yield held
 
 
@@ -115,9 +127,7 @@ def begin_run(store: str, *, create: bool = False, kind: str = "nightly") -> Ite
     StoreError
         If the store cannot be written, has another format, or is in use.
     """
-    layout = _own_store(store, create=create)
-    with writing(layout, what=kind) as held:
-        _close_killed(layout, held)
+    with _writing_to(store, create=create, kind=kind) as (layout, held):
         run = OpenRun(layout, held, start_run(layout, kind=kind))
         held.name_run(run.record.run_id)
         try:
@@ -130,10 +140,14 @@ def begin_run(store: str, *, create: bool = False, kind: str = "nightly") -> Ite
         run.end(state=_end_state(run.record))
 
 
-def _own_store(store: str, *, create: bool) -> StoreLayout:
+@contextmanager
+def _writing_to(store: str, *, create: bool, kind: str) -> Iterator[tuple[StoreLayout, HeldLock]]:
+    """Hold the right to write to a store of one's own, and close the records of killed runs."""
     layout = create_store(store) if create else open_store(store)
     check_not_fetched(layout)
-    return layout
+    with writing(layout, what=kind) as held:
+        _close_killed(layout, held)
+        yield layout, held
 
 
 def _close_killed(layout: StoreLayout, held: HeldLock) -> None:
@@ -155,6 +169,18 @@ def _name_what_it_published(layout: StoreLayout, killed: RunRecord) -> None:
         known = {record.snapshot for record in read_runs(layout)}
         if pointer is not None and pointer.number not in known:
             keep_run(layout, replace(killed, snapshot=pointer.number))
+
+
+def with_stage(record: RunRecord, summary: StageSummary) -> RunRecord:
+    """Add the numbers of a stage to a run's record."""
+    return replace(
+        record,
+        # Later stages work on what was decoded already: only the extraction's audio counts.
+        audio_s=record.audio_s + (summary.audio_s if summary.stage == "extract" else 0.0),
+        cpu_s=record.cpu_s + summary.cpu_s,
+        peak_memory_bytes=max(record.peak_memory_bytes, summary.peak_memory_bytes),
+        stages=record.stages | {summary.stage: summary.numbers},
+    )
 
 
 def closed(record: RunRecord) -> RunRecord:

@@ -1,6 +1,6 @@
 """Stage 2, plan: what is new, changed, moved, removed, done or failed, and what the work will cost.
 
-Public: `make_plan`, `Plan`, `partition_work`, `scanned_at`.
+Public: `make_plan`, `Plan`, `scanned_at`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,13 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from musichash_core.config import PartitionConfig, PipelineConfig
-from musichash_core.descriptors import description_fingerprint
-from musichash_core.records import Partition, WorkItem, partition_of
-from storage.backfills import partitions_left_to_backfills
+from musichash_core.config import PipelineConfig
+from musichash_core.records import Partition, WorkItem
 from storage.catalogue import Catalogue
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.extracted import Extracted, read_extracted
 from storage.generations import selected_generation
 from storage.layout import StoreLayout
-from storage.receipts import finished_partitions
 from storage.runs import read_runs
 from storage.schemas import FAILURES, TRACK_FACTS
 from storage.source_files import SourceFiles
@@ -27,12 +24,9 @@ from storage.store import open_store
 from tasks.changes import Changes, compare, places_of, read_published, why_refused
 from tasks.default_model import MIN_LABELS, why_no_default_model
 from tasks.estimates import Estimate, Load, estimate_run
+from tasks.partitioning import partition_work
+from tasks.plan_loads import stage_loads
 from tasks.rates import AudioSizes, StageRate, measure_audio_sizes, measure_rates
-
-SMALL_RUN_PARTITIONS = 32
-"""A run with less work than this many full partitions is cut into about this many smaller ones."""
-
-MIN_PARTITION_AUDIO_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +208,7 @@ def make_plan(
         n_labels=n_labels,
         changes=changes,
         generation=known.generation,
-        loads=_loads(known, changes, partitions, config, generation),
+        loads=stage_loads(known.layout, known.facts, changes, partitions, config, generation),
         rates=known.rates,
         installs_default=is_model_missing and why_no_default_model(config) is None,
         refusal=refusal,
@@ -285,52 +279,6 @@ def _work_items(catalogue: Catalogue, todo: pa.Table, sizes: AudioSizes) -> list
     ]
 
 
-def _loads(
-    known: _Known,
-    changes: Changes,
-    partitions: Sequence[Partition],
-    config: PipelineConfig,
-    generation: str | None,
-) -> dict[str, list[Load]]:
-    """Give the work of each stage; `generation` is None where one is trained or installed first."""
-    layout, n_tracks = known.layout, len(changes.tracks)
-    new = [Load(len(part.items), part.estimated_s) for part in partitions]
-    loads = {
-        "extract": sorted(new, key=lambda load: -load.audio_s),
-        "train": [] if generation is not None else [Load(changes.n_labelled, 0.0)],
-        "index": [Load(n_tracks, 0.0)],
-        "report": [Load(n_tracks, 0.0)],
-    }
-    finished: dict[str, list[str]] = {"describe": [], "encode": []}
-    fingerprint = config.feature_fingerprint
-    others: list[str] = []
-    if layout is not None:
-        track_ids = changes.tracks["track_id"]
-        others = sorted(partitions_left_to_backfills(layout, fingerprint, track_ids))
-        described = layout.descriptions_root(fingerprint, description_fingerprint())
-        finished["describe"] = finished_partitions(described)
-        if generation is not None:
-            finished["encode"] = finished_partitions(layout.encoded_root(generation))
-    if config.models.encoder == "musicnn":
-        loads["describe"] = _unfinished(known.facts, finished["describe"] + others) + new
-    loads["encode"] = _unfinished(known.facts, finished["encode"] + others) + new
-    return loads
-
-
-def _unfinished(facts: pa.Table, finished: Sequence[str]) -> list[Load]:
-    """Give the extracted partitions that are not among the finished ones."""
-    rows = facts.filter(
-        pc.invert(pc.is_in(facts["partition_id"], value_set=pa.array(finished, pa.string())))
-    )
-    grouped = rows.group_by("partition_id").aggregate(
-        [("duration_s", "sum"), ("track_id", "count")]
-    )
-    return [
-        Load(row["track_id_count"], row["duration_s_sum"])
-        for row in grouped.sort_by("partition_id").to_pylist()
-    ]
-
-
 def scanned_at(store: str) -> datetime:
     """Give when the catalogue that `tasks.scan.recorded` reads was recorded.
 
@@ -346,22 +294,3 @@ def scanned_at(store: str) -> datetime:
         raise ArtefactMissingError(
             f"the store {store} has no catalogue yet; run 'musichash scan --catalogue DIR' first"
         ) from error
-
-
-def partition_work(items: Sequence[WorkItem], config: PartitionConfig) -> tuple[Partition, ...]:
-    """Cut tracks into partitions by estimated seconds of audio, in the order given."""
-    share = sum(item.estimated_s for item in items) / SMALL_RUN_PARTITIONS
-    target_s = min(config.max_audio_s, max(MIN_PARTITION_AUDIO_S, share))
-    partitions = []
-    current: list[WorkItem] = []
-    current_s = 0.0
-    for item in items:
-        is_full = len(current) >= config.max_tracks or current_s + item.estimated_s > target_s
-        if current and is_full:
-            partitions.append(partition_of(current))
-            current, current_s = [], 0.0
-        current.append(item)
-        current_s += item.estimated_s
-    if current:
-        partitions.append(partition_of(current))
-    return tuple(partitions)

@@ -31,19 +31,17 @@ from storage.generations import (
     select_generation,
 )
 from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
 from storage.published import read_table, require_snapshot, snapshot_entry
 from storage.runs import RunRecord
-from storage.schemas import TRACK_FACTS, TRACKS
+from storage.schemas import PUBLISHED_FACTS, TRACKS
 from storage.snapshots import Snapshot, publish_snapshot
 from storage.store import open_store
 from storage.tables import table_of, write_part
 from tasks.account import Counted, accounted
+from tasks.code_health import HealthTables, check_health
 from tasks.generation_comparison import Comparing, compare_encoded
 from tasks.ledger import closed
 from tasks.promotion_plan import PromotionPlan, check_complete, ok_tracks, plan_for
-
-_FACT_NAMES = [name for name in TRACK_FACTS.names if name in TRACKS.names and name != "track_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def promote(store: str, record: RunRecord, generation: str) -> Promoted:
 
     Raises
     ------
-    UnknownGenerationError, IncompleteGenerationError, AccountingError
+    UnknownGenerationError, IncompleteGenerationError, AccountingError, CodeHealthAlarmError
     """
     layout = open_store(store)
     current = require_snapshot(layout)
@@ -107,6 +105,7 @@ def promote(store: str, record: RunRecord, generation: str) -> Promoted:
     comparison = _compare(layout, current, plan, tracks, encoded)
     write_comparison(layout, comparison)
     snapshot = _assemble(layout, current, plan, tracks, encoded)
+    check_health(layout, snapshot, HealthTables(encoded.codes, encoded.predictions))
     complete = with_runs_table(layout, snapshot, closed(record))
     announce_generation(layout, plan.generation)
     number = publish_snapshot(layout, complete)
@@ -179,12 +178,12 @@ def _assemble(
             "partitions": len(plan.partition_ids),
         },
     )
-    return assemble_snapshot(layout, parts, packed_codes(encoded.codes))
+    return assemble_snapshot(layout, parts, encoded.codes, previous=current)
 
 
 def _with_facts(tracks: pa.Table, facts: pa.Table) -> pa.Table:
     """Say of each track what the extraction of the features found that the snapshot names."""
-    selected = facts.select(["track_id", *_FACT_NAMES]).to_pylist()
+    selected = facts.select(["track_id", *PUBLISHED_FACTS]).to_pylist()
     known: Mapping[str, dict[str, Any]] = {row["track_id"]: row for row in selected}
     rows = [
         row | known[row["track_id"]] if row["status"] == "ok" else row for row in tracks.to_pylist()

@@ -11,24 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from musichash_core.code_health import measure_codes
 from musichash_core.config import PipelineConfig
 from storage.atomic import write_file
+from storage.code_health import read_health
 from storage.errors import StoreError
 from storage.generations import read_model_card
-from storage.hash_index import HashIndex, read_index_info
+from storage.indexes import HashIndex, read_index_info
 from storage.layout import StoreLayout
 from storage.live_tables import packed_codes
-from storage.published import read_table, require_snapshot, snapshot_entry
+from storage.published import read_table, require_snapshot
 from storage.robustness_figures import read_robustness
 from storage.runs import RunRecord, read_runs
-from storage.snapshots import Snapshot
+from storage.snapshots import Snapshot, read_snapshot
 from storage.store import open_store
 from tasks import report_text
 from tasks.default_model import is_default_model
-from tasks.report_codes import code_health, coded_tracks, neighbourhoods, separation
+from tasks.health_answers import snapshot_health
+from tasks.health_table import health_rows
+from tasks.report_codes import coded_tracks, neighbourhoods, separation
 from tasks.report_facts import TOP_ROWS, catalogue_facts, failure_facts, run_facts
 from tasks.report_track import shown_track
 from tasks.report_training import training_facts
@@ -145,14 +150,30 @@ def _code_facts(
 ) -> dict[str, Any]:
     packed = packed_codes(tables.codes)
     tracks = coded_tracks(tables.codes, tables.tracks, tables.predictions, packed, held_out_ids)
-    index = HashIndex.load(layout, snapshot_entry(snapshot, snapshot.index))
+    index = HashIndex.load(layout, snapshot)
+    health = snapshot_health(str(layout.root), number=snapshot.number)
     return {
-        "health": code_health(packed),
+        "measures": measure_codes(packed) if len(packed) else None,
+        "health": health,
+        "health_rows": health_rows(health),
+        "earlier_bit_means": _earlier_bit_means(layout, health),
         "index": read_index_info(layout, snapshot.index_info),
         "coded": tracks,
         "pairs": separation(tracks),
         "neighbourhoods": neighbourhoods(tracks, index, tables.codes["logits"]),
     }
+
+
+def _earlier_bit_means(layout: StoreLayout, health: dict[str, Any]) -> tuple[float, ...] | None:
+    """Give the bits' shares of ones in the snapshot before, if its model is the same."""
+    drift = health["figures"]["drift"]
+    if drift is None or not drift["is_same_model"]:
+        return None
+    try:
+        record = read_health(layout, read_snapshot(layout, health["before"]["snapshot"]))
+    except StoreError:  # it is gone since
+        return None
+    return None if record is None else record.bit_means
 
 
 def _pictures(facts: dict[str, Any]) -> dict[str, "Picture"]:
@@ -166,9 +187,14 @@ def _pictures(facts: dict[str, Any]) -> dict[str, "Picture"]:
         pictures["learning"] = figures.learning_picture(facts["training"].summary)
     if facts["track"]:
         pictures["spectrogram"] = figures.spectrogram_picture(facts["track"])
-    if facts["health"]:
-        pictures["bits"] = figures.bits_picture(facts["health"])
-        pictures["correlation"] = figures.correlation_picture(facts["health"])
+    if facts["measures"]:
+        pictures["bits"] = figures.bits_picture(facts["measures"])
+        pictures["correlation"] = figures.correlation_picture(facts["measures"])
+        pictures["buckets"] = figures.buckets_picture(facts["measures"])
+    if facts["measures"] and facts["earlier_bit_means"]:
+        pictures["drift"] = figures.drift_picture(
+            facts["measures"].bit_means, np.array(facts["earlier_bit_means"])
+        )
     if facts["pairs"]:
         pictures["distances"] = figures.separation_picture(facts["pairs"])
     return pictures

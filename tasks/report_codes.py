@@ -1,9 +1,10 @@
-"""What the report says of the hash codes: their health, how labels separate, who is near whom.
+"""What the report says of the hash codes beside their health: labels, distances, neighbours.
 
-Bits, pairs and queries are sampled where there are many tracks; samples are evenly spaced in the
+Pairs and queries are sampled where there are many tracks; samples are evenly spaced in the
 order of track_id, which is a hash, so they are fair and the same every time.
 
-Public: `code_health`, `CodeHealth`, `separation`, `Separation`, `neighbourhoods`, `Neighbourhood`.
+Public: `separation`, `Separation`, `neighbourhoods`, `Neighbourhood`, `coded_tracks`,
+`CodedTracks`.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from musichash_core.codes import hamming_distance, unpack_bits
-from musichash_core.metrics import CodeStatistics, code_statistics
-from storage.hash_index import HashIndex, Neighbours, rank
+from musichash_core.codes import hamming_distance
+from storage.indexes import HashIndex, Neighbours, rank
 
-MAX_STATISTICS_CODES = 20_000
 MAX_PAIR_QUERIES = 400
 MAX_PAIR_CODES = 4_000
 """400 x 4,000 pairs take 13 MB of distances and settle every bar of the histogram."""
@@ -103,71 +102,6 @@ def sampled_rows(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     if len(rows) <= limit:
         return rows
     return rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
-
-
-@dataclass(frozen=True, slots=True)
-class CodeHealth:
-    """How well the codes use their bits.
-
-    Attributes
-    ----------
-    n_codes, n_distinct, largest_bucket : int
-        Of all codes.
-    n_bits : int
-    statistics : CodeStatistics
-        Of `n_sampled` codes.
-    n_sampled : int
-    correlation : (n_bits, n_bits) float64
-        Of pairs of bits, in the sample; 0 where a bit is constant.
-    n_constant : int
-        Bits that are the same in every code of the sample.
-    expected_correlation : float
-        Mean absolute correlation of independent bits in a sample of this size.
-    """
-
-    n_codes: int
-    n_distinct: int
-    largest_bucket: int
-    n_bits: int
-    statistics: CodeStatistics
-    n_sampled: int
-    correlation: NDArray[np.float64]
-    n_constant: int
-    expected_correlation: float
-
-
-def code_health(packed: NDArray[np.uint8]) -> CodeHealth | None:
-    """Measure balance, correlation and crowding of packed codes; None when there are none.
-
-    Parameters
-    ----------
-    packed : (n_codes, code_bytes) uint8
-    """
-    if not len(packed):
-        return None
-    whole_codes = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1])))
-    _, buckets = np.unique(whole_codes, return_counts=True)
-    sample = packed[sampled_rows(np.arange(len(packed)), MAX_STATISTICS_CODES)]
-    statistics = code_statistics(sample)
-    return CodeHealth(
-        n_codes=len(packed),
-        n_distinct=len(buckets),
-        largest_bucket=int(buckets.max()),
-        n_bits=packed.shape[1] * 8,
-        statistics=statistics,
-        n_sampled=len(sample),
-        correlation=_bit_correlation(sample),
-        n_constant=int(np.isin(statistics.bit_means, (0.0, 1.0)).sum()),
-        expected_correlation=float(np.sqrt(2.0 / (np.pi * max(1, len(sample) - 1)))),
-    )
-
-
-def _bit_correlation(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
-    bits = unpack_bits(codes).astype(np.float64)
-    bits -= bits.mean(axis=0)
-    norms = np.linalg.norm(bits, axis=0)
-    unit = np.divide(bits, norms, out=np.zeros_like(bits), where=norms > 0)
-    return np.asarray(unit.T @ unit, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +192,7 @@ def neighbourhoods(
     """
     found = []
     for row in _query_rows(tracks):
-        nearest = index.candidates(tracks.packed[row], N_NEIGHBOURS + 1)
+        (nearest,) = index.candidates(tracks.packed[row][None], N_NEIGHBOURS + 1)
         kept = nearest.rows != row
         candidates = Neighbours(
             nearest.rows[kept][:MAX_CANDIDATES], nearest.distances[kept][:MAX_CANDIDATES]

@@ -4,7 +4,7 @@ No figure contains text that comes from outside: names are set in HTML, where ev
 shown. Spectrograms have a dark frame of their own on every background.
 
 Public: `spectrogram_picture`, `learning_picture`, `bits_picture`, `correlation_picture`,
-`separation_picture`, `durations_picture`.
+`buckets_picture`, `drift_picture`, `separation_picture`, `durations_picture`.
 """
 
 import numpy as np
@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from musichash_core.code_health import CodeMeasures
 from musichash_core.training_records import StageSummary, TrainingSummary
-from tasks.report_codes import CodeHealth, Separation
+from tasks.report_codes import Separation
 from tasks.report_drawing import (
     DARK_INK,
     LIGHT_INK,
@@ -145,31 +146,66 @@ def _mark_best(axes: Axes, best_epoch: int) -> None:
     axes.axvline(best_epoch, color=DARK_INK.quiet, linewidth=1.2, linestyle=":", label=label)
 
 
-def bits_picture(health: CodeHealth) -> Picture:
+def bits_picture(measures: CodeMeasures) -> Picture:
     """Show the share of ones of every bit."""
     figure = new_figure(6.4, 3.3, dpi=CHART_DPI)
     axes = place_axes(figure)[0][0]
-    shares = health.statistics.bit_means
-    axes.bar(np.arange(health.n_bits), shares, width=0.82, color=DARK_INK.main)
+    axes.bar(np.arange(measures.n_bits), measures.bit_means, width=0.82, color=DARK_INK.main)
     axes.axhline(0.5, color=DARK_INK.second, linewidth=1.4, linestyle="--")
     style_axes(axes, title="share of codes with the bit set", x="bit", y="share of codes")
     axes.set_ylim(0.0, 1.0)
-    axes.set_xlim(-0.8, health.n_bits - 0.2)
+    axes.set_xlim(-0.8, measures.n_bits - 0.2)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return finish_picture(figure, "Share of ones per bit; one half is ideal")
 
 
-def correlation_picture(health: CodeHealth) -> Picture:
+def correlation_picture(measures: CodeMeasures) -> Picture:
     """Show the correlation of every pair of bits."""
     figure = new_figure(3.9, 3.3, dpi=CHART_DPI)
     axes = place_axes(figure, left=0.58, right=0.88)[0][0]
     image = axes.imshow(
-        health.correlation, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto"
+        measures.correlation, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto"
     )
     style_axes(axes, title="correlation of two bits", x="bit", y="bit")
     axes.grid(visible=False)
     add_colour_bar([axes], image)
     return finish_picture(figure, "Correlation of every two bits; white off the diagonal is ideal")
+
+
+def buckets_picture(measures: CodeMeasures) -> Picture:
+    """Show how many tracks share their code with how many others."""
+    figure = new_figure(WIDE, 2.5, dpi=CHART_DPI)
+    axes = place_axes(figure)[0][0]
+    shares = np.array(measures.buckets.tracks_by_size) / measures.n_codes
+    positions = np.arange(len(shares))
+    axes.bar(positions, shares, width=0.82, color=DARK_INK.main)
+    for position, share in enumerate(shares.tolist()):
+        axes.text(position, share, f"{share:.1%}", ha="center", va="bottom", fontsize=8.5)
+    names = ["alone"] + [f"{2**i:,} to {2 ** (i + 1) - 1:,}" for i in positions[1:]]
+    axes.set_xticks(positions, names)
+    axes.set_xlim(-0.7, max(5, len(shares)) - 0.3)
+    axes.set_ylim(0.0, 1.12 * shares.max())
+    title = "tracks by the number of tracks that have their code"
+    style_axes(axes, title=title, x="tracks with the same code", y="share of tracks")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    return finish_picture(figure, "Histogram of the sizes of buckets of equal codes")
+
+
+def drift_picture(found: NDArray[np.float64], expected: NDArray[np.float64]) -> Picture:
+    """Show the share of ones of every bit in the snapshot before and now."""
+    figure = new_figure(WIDE, 2.7, dpi=CHART_DPI)
+    axes = place_axes(figure)[0][0]
+    positions = np.arange(len(found))
+    axes.bar(positions, found - expected, width=0.82, color=DARK_INK.main)
+    axes.axhline(0.0, color=DARK_INK.quiet, linewidth=1.0)
+    style_axes(axes, title="change of the share of ones, by bit", x="bit", y="change")
+    largest = max(0.01, float(np.abs(found - expected).max()))
+    axes.set_ylim(-1.1 * largest, 1.1 * largest)
+    axes.set_xlim(-0.8, len(found) - 0.2)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    return finish_picture(
+        figure, "Change of the share of ones of every bit since the last snapshot"
+    )
 
 
 def separation_picture(pairs: Separation) -> Picture:

@@ -22,15 +22,15 @@ from musichash_core.config import PipelineConfig
 from musichash_core.decode import open_beneath
 from musichash_core.errors import DecodeError, MusicHashError, ParameterError
 from musichash_core.evaluation.robustness import compare_versions
-from storage.hash_index import HashIndex, rank
+from storage.indexes import HashIndex, rank
 from storage.layout import StoreLayout
 from storage.live_tables import packed_codes
-from storage.published import read_table, require_snapshot, snapshot_entry
+from storage.published import read_table, require_snapshot
 from storage.robustness_figures import write_robustness
 from storage.snapshots import Snapshot
 from storage.store import open_store
 from tasks.resources import decoder_box
-from tasks.search import QueryFileError, encode_file
+from tasks.search_files import QueryFileError, encode_file
 from tasks.sound_versions import SR_HZ, UNCHANGED, VERSIONS, SoundVersion, write_version
 
 MAX_TRACK_S = 300.0
@@ -130,7 +130,7 @@ class _Codes:
         tracks = read_table(layout, snapshot, "tracks").select(["track_id", "locations"])
         self.packed = packed_codes(codes)
         self._ids = codes["track_id"].to_pylist()
-        self._index = HashIndex.load(layout, snapshot_entry(snapshot, snapshot.index))
+        self._index = HashIndex.load(layout, snapshot)
         self._locations = dict(
             zip(tracks["track_id"].to_pylist(), tracks["locations"].to_pylist(), strict=True)
         )
@@ -146,7 +146,7 @@ class _Codes:
 
     def nearest_row(self, logits: NDArray[np.float32]) -> int:
         """Give the row that a search ranks first."""
-        candidates = self._index.candidates(logits_to_codes(logits), 1)
+        (candidates,) = self._index.candidates(logits_to_codes(logits)[None], 1)
         return int(rank(candidates, logits, self.packed[candidates.rows], 1).rows[0])
 
 

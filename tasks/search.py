@@ -1,297 +1,392 @@
-"""Find similar tracks: by a track of the catalogue, or by any audio file.
+"""Find similar tracks: by a track of the catalogue, by any audio file, or by a code.
 
-Public: `search_track`, `search_file`, `encode_file`, `Answer`, `Match`.
+A service opens a catalogue once and asks it from any thread; each answer is of one snapshot,
+wholly, and of the current one::
+
+    from tasks.search import Filters, Reach, open_catalogue
+
+    with open_catalogue("music.store") as catalogue:
+        answer = catalogue.search_track("jazz/take5.ogg", Reach(k=5))
+        jazz = Filters(genres=("jazz",), years=(1955, 1965))
+        answer = catalogue.search_file("excerpt.wav", Reach(k=50, radius=12), jazz)
+        for match in answer.matches:
+            print(match.distance, match.path)
+        found = catalogue.nearest_to_tracks(track_ids, Reach(k=10))  # ids and distances alone
+
+Public: `open_catalogue`, `PublishedCatalogue`, `search_track`, `search_file`, `Answer`, `Match`,
+`Reach`, `Filters`, `Found`, `NoCodesError`, `UnknownTrackError`, `UnknownFilterError`.
 """
 
-import difflib
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from musichash_core.codes import logits_to_codes
-from musichash_core.config import PipelineConfig
-from musichash_core.decode import open_beneath
-from musichash_core.descriptors import describe_track
-from musichash_core.errors import DecodeError, MusicHashError, ParameterError
-from musichash_core.failure_codes import FAILURE_CODES
-from musichash_core.features import FeatureExtractor
-from musichash_core.segments import TrackFrames
-from storage.hash_index import HashIndex, rank
-from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
-from storage.published import read_table, require_snapshot, snapshot_entry
-from storage.snapshots import Snapshot
+from musichash_core.errors import MusicHashError
+from storage.row_filters import Filters, UnknownFilterError
+from storage.search_terms import Hits, Query, Reach, Windows
+from storage.served_catalogue import CACHE_BYTES, ServedCatalogue
+from storage.served_snapshot import ServedSnapshot
 from storage.store import open_store
-from tasks.both_feature_sets import samples_and_tagger_frames
-from tasks.resources import decoder_box, loaded_models, tagging_network
+from storage.track_names import TrackNames, UnknownTrackError
+from tasks.search_answers import Answer, Match
+from tasks.search_asking import Asking, Compared, is_excerpt
 
-if TYPE_CHECKING:  # importing it loads torch, which searching by track does not need
-    from musichash_core.inference import EncodedTrack
+if TYPE_CHECKING:  # importing it loads what features are made with
+    from musichash_core.config import PipelineConfig
 
-MAX_K = 10_000
-SHORTEST_ID_PREFIX = 6
-NAMED_EXAMPLES = 3
+__all__ = [
+    "Answer",
+    "Filters",
+    "Found",
+    "Match",
+    "NoCodesError",
+    "PublishedCatalogue",
+    "Reach",
+    "UnknownFilterError",
+    "UnknownTrackError",
+    "open_catalogue",
+    "search_file",
+    "search_track",
+]
+
+QUERIES_AT_ONCE = 64
+"""Queries handed to the index together; thousands of rows may tie with the last answer of each."""
 
 
-class UnknownTrackError(MusicHashError, KeyError):
-    """A track is named that the published snapshot does not have."""
+class NoCodesError(MusicHashError):
+    """The published snapshot has no codes to search in."""
 
     is_wrong_input = True
 
-    def __str__(self) -> str:
-        return str(self.args[0])
 
-
-class QueryFileError(DecodeError):
-    """The audio file to search by cannot be used."""
-
-    is_wrong_input = True
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One ranked answer.
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What is nearest to a query, without what the tables say of it.
 
     Attributes
     ----------
-    rank : int
-        From 1.
-    track_id : str
-        Identity.
-    distance : int
-        Hamming distance, bits.
-    genre : str
-        Predicted genre.
-    probability : float
-        Its probability.
-    label : str or None
-        Given label.
-    path : str
-        First location, with its catalogue root.
-    """
-
-    rank: int
-    track_id: str
-    distance: int
-    genre: str
-    probability: float
-    label: str | None
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a search found.
-
-    Attributes
-    ----------
-    query : str
-        The track or file asked for.
-    snapshot : int
-        Snapshot that was searched.
-    n_codes, n_bits : int
-        Size of the index.
-    matches : tuple of Match
+    track_ids : list of str
         Best first.
+    distances : (n,) int32
+        Hamming distances, bits.
+    asymmetric : (n,) float64 or None
+        Asymmetric distances, of queries that have logits.
     """
 
-    query: str
-    snapshot: int
-    n_codes: int
-    n_bits: int
-    matches: tuple[Match, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give the JSON form."""
-        return asdict(self)
+    track_ids: list[str]
+    distances: NDArray[np.int32]
+    asymmetric: NDArray[np.float64] | None
 
 
-class _Published:
-    """The current snapshot, loaded for searching."""
-
-    def __init__(self, store: str) -> None:
-        self.layout: StoreLayout = open_store(store)
-        self.snapshot: Snapshot = require_snapshot(self.layout)
-        self.index = HashIndex.load(self.layout, snapshot_entry(self.snapshot, self.snapshot.index))
-        self.codes: pa.Table = read_table(self.layout, self.snapshot, "codes")
-        self.packed = packed_codes(self.codes)
-        self.tracks: pa.Table = read_table(self.layout, self.snapshot, "tracks")
-
-    def logits(self, row: int) -> NDArray[np.float32]:
-        return np.asarray(self.codes["logits"][row].as_py(), dtype=np.float32)
-
-    def nearest(
-        self, logits: NDArray[np.float32], k: int, *, without: int | None = None
-    ) -> list[tuple[int, int]]:
-        """Give (row, distance) of the `k` nearest codes, leaving one row out."""
-        code = logits_to_codes(logits)
-        candidates = self.index.candidates(code, k + (without is not None))
-        ranked = rank(candidates, logits, self.packed[candidates.rows], len(candidates.rows))
-        pairs = zip(ranked.rows.tolist(), ranked.distances.tolist(), strict=True)
-        return [(row, distance) for row, distance in pairs if row != without][:k]
-
-    def answer(self, query: str, found: list[tuple[int, int]]) -> Answer:
-        ids = [self.codes["track_id"][row].as_py() for row, _ in found]
-        tracks = _rows_by_id(self.tracks, ids)
-        predictions = _rows_by_id(read_table(self.layout, self.snapshot, "predictions"), ids)
-        matches = [
-            Match(
-                rank=position,
-                track_id=track_id,
-                distance=distance,
-                genre=predictions[track_id]["genre"],
-                probability=round(predictions[track_id]["probability"], 4),
-                label=tracks[track_id]["label"],
-                path=tracks[track_id]["locations"][0],
-            )
-            for position, (track_id, (_, distance)) in enumerate(zip(ids, found, strict=True), 1)
-        ]
-        return Answer(
-            query, self.snapshot.number, self.index.n_codes, self.index.n_bits, tuple(matches)
-        )
-
-
-def _check_k(k: int) -> None:
-    if not 1 <= k <= MAX_K:
-        raise ParameterError(f"k={k}: ask for 1 to {MAX_K} neighbours with -k")
-
-
-def _rows_by_id(table: pa.Table, track_ids: list[str]) -> dict[str, dict[str, Any]]:
-    kept = table.filter(pc.is_in(table["track_id"], value_set=pa.array(track_ids, pa.string())))
-    return {row["track_id"]: row for row in kept.to_pylist()}
-
-
-def search_track(store: str, name: str, *, k: int = 10) -> Answer:
-    """Find the tracks most similar to one of the catalogue; that track itself is left out.
+def open_catalogue(
+    store: str,
+    config: "PipelineConfig | None" = None,
+    *,
+    look_every_s: float = 0.0,
+    cache_bytes: int = CACHE_BYTES,
+) -> "PublishedCatalogue":
+    """Open the published catalogue of a store for questions.
 
     Parameters
     ----------
-    name : str
-        Track id, the beginning of one, or a path (with or without the catalogue root).
-    k : int
-        Number of answers.
-
-    Raises
-    ------
-    UnknownTrackError
-        If no published track has this id or path, or several have it.
-    ArtefactMissingError
-        If the store is none, or has published nothing.
-    """
-    _check_k(k)
-    published = _Published(store)
-    track_id = _resolve(published.tracks, name)
-    row = pc.index(published.codes["track_id"], track_id).as_py()
-    if row < 0:
-        raise UnknownTrackError(
-            f"the track {name!r} has no code because it failed; see 'musichash failures'"
-        )
-    found = published.nearest(published.logits(row), k, without=row)
-    return published.answer(name, found)
-
-
-def _resolve(tracks: pa.Table, name: str) -> str:
-    ids = tracks["track_id"].to_pylist()
-    by_path = _ids_by_path(tracks)
-    named = by_path.get(name) or by_path.get(str(Path(name).absolute())) or set()
-    if not named and len(name) >= SHORTEST_ID_PREFIX:
-        named = {track_id for track_id in ids if track_id.startswith(name)}
-    if len(named) == 1:
-        return min(named)
-    if named:
-        raise UnknownTrackError(
-            f"{len(named)} published tracks have the id or path {name!r}; give the whole id or the "
-            f"path with its catalogue root: {', '.join(sorted(named)[:NAMED_EXAMPLES])}"
-        )
-    nearest = difflib.get_close_matches(name, by_path, n=1, cutoff=0.0)
-    hint = f"; the nearest path is {nearest[0]!r}" if nearest else ""
-    raise UnknownTrackError(
-        f"no published track has the id or path {name!r}{hint}; use --file for a file that is not "
-        "in the catalogue"
-    )
-
-
-def _ids_by_path(tracks: pa.Table) -> dict[str, set[str]]:
-    """Give the tracks by every location, with and without its catalogue root."""
-    roots = sorted({f"{root}/" for root in tracks["root"].to_pylist()})
-    found: dict[str, set[str]] = {}
-    for track_id, places in zip(
-        tracks["track_id"].to_pylist(), tracks["locations"].to_pylist(), strict=True
-    ):
-        for place in places:
-            below = [place.removeprefix(root) for root in roots if place.startswith(root)]
-            for path in (place, *below):
-                found.setdefault(path, set()).add(track_id)
-    return found
-
-
-def search_file(store: str, path: str, config: PipelineConfig, *, k: int = 10) -> Answer:
-    """Find the tracks most similar to an audio file, which need not be in the catalogue.
-
-    Raises
-    ------
-    QueryFileError
-        If the file cannot be decoded.
-    ArtefactMissingError
-        If the store is none, or has published nothing.
-    """
-    _check_k(k)
-    published = _Published(store)
-    encoded = encode_file(store, path, config, generation=published.snapshot.generation)
-    return published.answer(path, published.nearest(encoded.hash_logits, k))
-
-
-def encode_file(
-    store: str, path: str, config: PipelineConfig, *, generation: str
-) -> "EncodedTrack":
-    """Compute genre probabilities and hash logits of an audio file with a store's models.
-
-    Raises
-    ------
-    QueryFileError
-        If the file cannot be decoded.
-    FingerprintMismatchError
-        If the models read other features than the configuration makes.
-    """
-    from musichash_core.inference import MusicModels, encode_track
-
-    models = loaded_models(store, generation, config.feature_fingerprint)
-    track, tagger_frames = extract_file(path, config)
-    if isinstance(models, MusicModels):
-        return encode_track(models, track)
-    from musichash_core.descriptor_models import encode_description
-
-    return encode_description(models, describe_track(tagging_network(), track, tagger_frames))
-
-
-def extract_file(path: str, config: PipelineConfig) -> tuple[TrackFrames, NDArray[np.uint8]]:
-    """Decode a file once and compute its features in memory; raises QueryFileError.
+    config : PipelineConfig, optional
+        Settings that the features of files are made with; by default the usual ones.
+    look_every_s : >= 0
+        Seconds that may pass before a new snapshot is noticed; by default none.
+    cache_bytes : int
+        Most bytes of decoded tables that are kept; the index and 24 bytes a track come on top.
 
     Returns
     -------
-    track : TrackFrames
-    tagger_frames : (n_tagger_frames, 96) uint8
-        None of them where ``config.features.tagger_mel`` is off.
+    PublishedCatalogue
+        A context manager.
+
+    Raises
+    ------
+    ArtefactMissingError
+        If the store is none, or has published nothing.
+    DamagedArtefactError
+        If what is published is not in order.
     """
-    resolved = Path(path).resolve()
-    if not resolved.exists():
-        raise QueryFileError("vanished", f"the file {path} does not exist; check --file")
-    extractor = FeatureExtractor(config.features)
-    pieces, tagger_pieces = [], []
-    try:
-        descriptor = open_beneath(str(resolved.parent), os.fsencode(resolved.name))
-        with decoder_box(config.decode).open(descriptor) as stream:
-            for y, tagger_frames in samples_and_tagger_frames(stream, config.features):
-                pieces.append(extractor.push(y))
-                tagger_pieces.append(tagger_frames)
-    except DecodeError as error:
-        remedy = FAILURE_CODES[error.code].remedy
-        raise QueryFileError(error.code, f"{path} is {error.code}: {error}. {remedy}") from error
-    frames = np.concatenate([*pieces, extractor.finish()])
-    return TrackFrames(str(resolved), frames, extractor.peak), np.concatenate(tagger_pieces)
+    layout = open_store(store)
+    served = ServedCatalogue(layout, look_every_s=look_every_s, cache_bytes=cache_bytes)
+    return PublishedCatalogue(store, served, config)
+
+
+class PublishedCatalogue:
+    """A store's published catalogue, open for questions until it is closed; safe under threads.
+
+    Parameters
+    ----------
+    store : str
+        Its folder.
+    catalogue : ServedCatalogue
+        What answers; closed with this object.
+    config : PipelineConfig, optional
+        Settings that the features of files are made with; by default the usual ones.
+    """
+
+    def __init__(
+        self, store: str, catalogue: ServedCatalogue, config: "PipelineConfig | None"
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._config = config
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the service; questions that are being answered still are."""
+        self._catalogue.close()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the current snapshot does not answer but the one before; None when all is well."""
+        return self._catalogue.problem
+
+    @property
+    def snapshot(self) -> int:
+        """Number of the snapshot that answers now."""
+        with self._catalogue.serving() as served:
+            return served.snapshot.number
+
+    # --- with what is known of the answers -------------------------------------------------------
+
+    def search_track(
+        self,
+        name: str,
+        reach: Reach | None = None,
+        filters: Filters | None = None,
+        *,
+        by: Compared = "track",
+        is_explained: bool = False,
+    ) -> Answer:
+        """Find the tracks most similar to one of the catalogue; that track itself is left out.
+
+        Parameters
+        ----------
+        name : str
+            Its id (at least the first 6 digits) or its path, with or without the catalogue root.
+        reach : Reach, optional
+            The 10 nearest by default.
+        filters : Filters, optional
+            What matches must have.
+        by : str
+            ``track`` compares codes of whole tracks: what sounds alike; ``segments`` compares
+            windows of ten seconds: what has the same sound in it; ``auto`` gives what has the same
+            sound first, and then what sounds alike.
+        is_explained : bool
+            Whether each match says why it was found.
+
+        Raises
+        ------
+        UnknownTrackError
+            If the snapshot does not have the track, or several have the name.
+        UnknownFilterError
+            If a filter names what no track has.
+        NoCodesError, NoWindowsError
+            If the snapshot has no codes, or no windows to compare.
+        """
+        with self._searching() as served:
+            row = TrackNames(served).row(name)
+            about: dict[str, Any] = {}
+            if is_explained:
+                (about,) = served.facts(np.array([row]), with_probabilities=True)
+            windows = None if by == "track" else served.segments.windows_of(row)
+            asking = Asking(reach or Reach(), filters or Filters(), by, is_explained)
+            return asking.answer(served, name, served.query_of_row(row), windows, about)
+
+    def search_file(
+        self,
+        path: str,
+        reach: Reach | None = None,
+        filters: Filters | None = None,
+        *,
+        by: Compared = "auto",
+        is_explained: bool = False,
+    ) -> Answer:
+        """Find the tracks most similar to an audio file, which need not be in the catalogue.
+
+        Parameters
+        ----------
+        path : str
+            The file.
+        by : str
+            As for `search_track`; ``auto`` looks for the same sound only where the file is an
+            excerpt, of 10 to 35 s. The others as there, too.
+
+        Raises
+        ------
+        QueryFileError
+            If the file cannot be decoded.
+        FingerprintMismatchError
+            If the models read other features than the configuration makes.
+        UnknownFilterError, NoCodesError, NoWindowsError
+            As `search_track`.
+        """
+        from musichash_core.config import PipelineConfig
+        from tasks.search_files import query_of_file
+
+        config = self._config or PipelineConfig()
+        with self._searching() as served:
+            file = query_of_file(self._store, path, config, generation=served.snapshot.generation)
+            if by == "auto" and not is_excerpt(file.facts["duration_s"]):
+                by = "track"
+            query = _query_of_logits(file.encoded.hash_logits)
+            windows = Windows(file.windows.codes, file.windows.logits)
+            asking = Asking(reach or Reach(), filters or Filters(), by, is_explained)
+            return asking.answer(served, path, query, windows, file.facts)
+
+    def search_code(
+        self,
+        code: str,
+        reach: Reach | None = None,
+        filters: Filters | None = None,
+        *,
+        is_explained: bool = False,
+    ) -> Answer:
+        """Find the tracks whose codes are nearest to a code; equal distances are ordered by id.
+
+        Parameters
+        ----------
+        code : str
+            Hexadecimal, as 'musichash export codes' writes codes; the others as for `search_track`.
+
+        Raises
+        ------
+        ParameterError
+            If it is no code of the snapshot's length.
+        UnknownFilterError, NoCodesError
+            As `search_track`.
+        """
+        with self._searching() as served:
+            query = Query(served.code_from_hex(code))
+            asking = Asking(reach or Reach(), filters or Filters(), "track", is_explained)
+            return asking.answer(served, code, query, None, {})
+
+    # --- ids and distances alone, many queries at once -------------------------------------------
+
+    def nearest_to_tracks(
+        self,
+        track_ids: Sequence[str],
+        reach: Reach | None = None,
+        filters: Filters | None = None,
+    ) -> list[Found]:
+        """Find what is nearest to each of several tracks, in one snapshot; as `search_track`.
+
+        Parameters
+        ----------
+        track_ids : sequence of str
+            Whole ids.
+
+        Raises
+        ------
+        UnknownTrackError
+            If the snapshot has no code of one of them.
+        """
+        with self._searching() as served:
+            rows = served.code_rows.rows_of(track_ids)
+            if (rows < 0).any():
+                missing = track_ids[int(np.flatnonzero(rows < 0)[0])]
+                raise UnknownTrackError(
+                    f"snapshot {served.snapshot.number} has no code of a track {missing!r}"
+                )
+            return _found(served, served.queries_of_rows(rows), reach, filters)
+
+    def nearest_to_codes(
+        self,
+        codes: NDArray[np.uint8],
+        reach: Reach | None = None,
+        filters: Filters | None = None,
+    ) -> list[Found]:
+        """Find what is nearest to each of several codes ``(n, code_bytes)``, in one snapshot.
+
+        Raises
+        ------
+        ParameterError
+            If the codes have another width than the snapshot's.
+        """
+        with self._searching() as served:
+            return _found(served, [Query(code) for code in codes], reach, filters)
+
+    def nearest_to_logits(
+        self,
+        logits: NDArray[np.float32],
+        reach: Reach | None = None,
+        filters: Filters | None = None,
+    ) -> list[Found]:
+        """Find what is nearest to real-valued codes ``(n, n_bits)``; as `nearest_to_codes`."""
+        with self._searching() as served:
+            queries = [_query_of_logits(one) for one in logits]
+            return _found(served, queries, reach, filters)
+
+    @contextmanager
+    def _searching(self) -> Iterator[ServedSnapshot]:
+        with self._catalogue.serving() as served:
+            check_has_codes(served)
+            yield served
+
+
+def check_has_codes(served: ServedSnapshot) -> None:
+    """Refuse to search where nothing can be found; raises NoCodesError."""
+    if not served.n_codes:
+        raise NoCodesError(
+            f"snapshot {served.snapshot.number} of {served.layout.root} has no codes: no track of "
+            f"it has features; 'musichash failures --store {served.layout.root}' says why"
+        )
+
+
+def _query_of_logits(logits: NDArray[np.float32]) -> Query:
+    from musichash_core.codes import logits_to_codes
+
+    return Query(logits_to_codes(logits), np.asarray(logits, np.float32))
+
+
+def _found(
+    served: ServedSnapshot,
+    queries: Sequence[Query],
+    reach: Reach | None,
+    filters: Filters | None,
+) -> list[Found]:
+    answers: list[Hits] = []
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        some = queries[start : start + QUERIES_AT_ONCE]
+        answers += served.nearest(some, reach or Reach(), filters)
+    return [
+        Found(served.code_rows.ids_of(hits.rows), hits.distances, hits.asymmetric)
+        for hits in answers
+    ]
+
+
+def search_track(
+    store: str,
+    name: str,
+    *,
+    k: int = 10,
+) -> Answer:
+    """Ask one question of a store; see `PublishedCatalogue.search_track`."""
+    reach = Reach(k)
+    with open_catalogue(store) as catalogue:
+        return catalogue.search_track(name, reach)
+
+
+def search_file(
+    store: str,
+    path: str,
+    config: "PipelineConfig",
+    *,
+    k: int = 10,
+    by: Compared = "auto",
+) -> Answer:
+    """Ask one question of a store; see `PublishedCatalogue.search_file`."""
+    reach = Reach(k)
+    with open_catalogue(store, config) as catalogue:
+        return catalogue.search_file(path, reach, by=by)

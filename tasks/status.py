@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 from musichash_core.failure_codes import FAILURE_CODES
 from storage.backfills import BackfillState, open_backfills
 from storage.errors import StoreError
-from storage.hash_index import read_index_info
+from storage.indexes import read_index_info
 from storage.layout import StoreLayout
-from storage.owned_locks import LockOwner
+from storage.lock_records import LockOwner
 from storage.published import read_table, require_snapshot, table_paths
 from storage.runs import KILLED, RUNNING, RunRecord, find_run, read_runs
 from storage.snapshots import Snapshot, current_snapshot, list_snapshots
 from storage.store import beside_owner, lock_owner, open_store
 from storage.verify import absent_partitions, verify_snapshot
+from tasks.health_answers import kept_health
 
 RECENT_RUNS = 5
 
@@ -34,8 +35,9 @@ EXTRACT_STAGE = "extract"
 def store_status(store: str) -> dict[str, Any]:
     """Describe a store: snapshot, counts, table files, index, last runs, and who works on it.
 
-    Changes nothing, and works on a read-only store. What cannot be read is left out or empty, and
-    ``problem`` says why: one line for each, or None.
+    ``health`` is what was found of the codes when the snapshot was published, or None where nothing
+    is kept. Changes nothing, and works on a read-only store. What cannot be read is left out or
+    empty, and ``problem`` says why: one line for each, or None.
 
     Raises
     ------
@@ -75,6 +77,7 @@ def store_status(store: str) -> dict[str, Any]:
             },
             "index": {"path": str(layout.root / snapshot.index)}
             | _readable(lambda: read_index_info(layout, snapshot.index_info), _NOTHING, problems),
+            "health": kept_health(layout, snapshot),
         }
     return status | {"problem": "\n".join(problems) or None}
 

@@ -1,5 +1,6 @@
 """What several folders of tests need: synthetic sound, the sample catalogue, an ordinary user."""
 
+import importlib.util
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,3 +77,13 @@ def ordinary_user(tmp_path):
             os.seteuid(0)
 
     return ordinary
+
+
+@pytest.fixture(scope="session")
+def made_up():
+    """The module that publishes made-up codes as the tracks of a store: no sound, no model."""
+    path = Path(__file__).parent / "benchmarks" / "search_scale.py"
+    spec = importlib.util.spec_from_file_location("search_scale", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

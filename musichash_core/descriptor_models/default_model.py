@@ -17,19 +17,24 @@ from musichash_core.descriptor_models.models import DescriptorModels, build_mode
 from musichash_core.descriptor_models.tag_genres import TAGS
 from musichash_core.errors import MusicHashError
 from musichash_core.model_config import CRNNHashConfig, ModelConfig
+from musichash_core.segments import WindowConfig
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
 BASIS_NAME = "detail_basis.safetensors"
 CARD_NAME = "card.json"
 
 
-def load_default_models(n_bits: int) -> tuple[DescriptorModels, dict[str, Any]]:
+def load_default_models(
+    n_bits: int, *, windows: WindowConfig | None = None
+) -> tuple[DescriptorModels, dict[str, Any]]:
     """Build the default model with codes of some length.
 
     Parameters
     ----------
     n_bits : int
         A multiple of 8 from 16 to 256; the first 16 and 32 bits of 64 are those of shorter codes.
+    windows : WindowConfig, optional
+        Which windows get codes of their own; by default the default ones.
 
     Returns
     -------
@@ -43,7 +48,7 @@ def load_default_models(n_bits: int) -> tuple[DescriptorModels, dict[str, Any]]:
     MusicHashError
         If its files are missing, or not those that were shipped.
     """
-    config = ModelConfig(crnn_hash=CRNNHashConfig(n_bits=n_bits))
+    config = ModelConfig(crnn_hash=CRNNHashConfig(n_bits=n_bits), windows=windows or WindowConfig())
     models = build_models(config, TAGS)
     models.hash_head.set_detail(load_detail_basis())
     card: dict[str, Any] = json.loads(_read(CARD_NAME))

@@ -9,6 +9,7 @@ Public: `publish_replica`, `plan_replica`, `ReplicaPlan`.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from storage.atomic import FileDigest, read_json, write_json
 from storage.errors import ArtefactMissingError, DamagedArtefactError, StoreError
@@ -279,23 +280,26 @@ def _other_snapshot(replica: Replica, snapshot: Snapshot) -> ReplicaMovedError:
 def _remembered(layout: StoreLayout, replica: Replica) -> list[str]:
     """Give the digests of the manifests that this store published to a replica, oldest first."""
     try:
-        content = read_json(layout.work_root / "replicas.json")
-        return [str(digest) for digest in content["replicas"].get(str(replica.bucket.address), [])]
-    except (ArtefactMissingError, KeyError, TypeError, AttributeError):
+        return [str(digest) for digest in _memory(layout).get(str(replica.bucket.address), [])]
+    except TypeError:
         return []
+
+
+def _memory(layout: StoreLayout) -> dict[str, Any]:
+    """Read the note of all replicas; of one that is damaged nothing is known."""
+    try:
+        replicas = read_json(layout.replicas_path).get("replicas")
+    except (ArtefactMissingError, DamagedArtefactError):
+        return {}
+    return replicas if isinstance(replicas, dict) else {}
 
 
 def _remember(layout: StoreLayout, replica: Replica, manifest: bytes) -> None:
     """Note that this store publishes a manifest, before it does: snapshots here may be deleted."""
-    path = layout.work_root / "replicas.json"
     digest = hashlib.sha256(manifest).hexdigest()
     known = _remembered(layout, replica)
     if known[-1:] == [digest]:
         return
-    try:
-        others = read_json(path).get("replicas", {})
-    except ArtefactMissingError:
-        others = {}
     latest = [entry for entry in known if entry != digest] + [digest]
-    content = others | {str(replica.bucket.address): latest[-REMEMBERED:]}
-    write_json(path, {"format": MEMORY_FORMAT, "replicas": content})
+    content = _memory(layout) | {str(replica.bucket.address): latest[-REMEMBERED:]}
+    write_json(layout.replicas_path, {"format": MEMORY_FORMAT, "replicas": content})

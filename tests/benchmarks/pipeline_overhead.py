@@ -31,7 +31,8 @@ from statistics import median
 
 import psutil
 
-from flows.cluster import ClusterSettings, Workers
+from flows.cluster import Workers
+from flows.cluster_settings import ClusterSettings
 from musichash_core.config import PipelineConfig
 from musichash_core.decode import AudioStream, open_beneath
 from musichash_core.errors import DecodeError

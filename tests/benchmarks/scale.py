@@ -29,6 +29,7 @@ import soundfile
 from musichash_core.config import PipelineConfig
 from musichash_core.kernel_warmup import warm_kernels
 from musichash_core.process_memory import peak_memory_bytes
+from musichash_core.segment_codes import WindowCodes
 from storage.catalogue import Catalogue
 from storage.encoded_store import write_encoded
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
@@ -48,6 +49,8 @@ MUSIC = Path(__file__).parent.parent / "data" / "music"
 SR = 11_025
 PER_FOLDER = 100
 FRAMES_PER_TRACK = 8
+WINDOWS_PER_TRACK = 48
+"""Windows with codes that a track of four minutes has."""
 GENRES = tuple(f"genre-{number}" for number in range(10))
 CHANGED_SHARE = 0.01
 AUDIO_IN_TEN = 9
@@ -210,7 +213,9 @@ def _stored(track_id: str, first_frame: int, first_tagger_frame: int | None) -> 
 
 def _encoded(kind, rng, n_bits):
     probabilities = rng.dirichlet(np.ones(len(GENRES))).astype(np.float32)
-    return kind(probabilities, rng.standard_normal(n_bits).astype(np.float32), 3)
+    logits = rng.standard_normal((1 + WINDOWS_PER_TRACK, n_bits)).astype(np.float32)
+    starts_s = np.arange(WINDOWS_PER_TRACK, dtype=np.float32) * np.float32(4.98)
+    return kind(probabilities, logits[0], 3, windows=WindowCodes(starts_s, logits[1:]))
 
 
 def publish_step(folder: Path, n_done: int, n_reused: int) -> dict[str, object]:

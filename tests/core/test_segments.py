@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from musichash_core.decibels import bytes_to_model_input
 from musichash_core.errors import ParameterError
-from musichash_core.segments import SegmentConfig, TrackFrames, cut_segments, segment_starts
+from musichash_core.segments import (
+    SegmentConfig,
+    TrackFrames,
+    WindowConfig,
+    cut_segments,
+    segment_starts,
+    window_starts,
+)
 
 CONFIG = SegmentConfig(n_frames=32, hop_frames=16, max_per_track=4)
 
@@ -54,9 +61,35 @@ def test_starts_of_small_tracks_by_hand(n_frames, expected):
     assert segment_starts(n_frames, CONFIG).tolist() == expected
 
 
+@given(st.integers(1, 100_000), st.integers(1, 300), st.integers(1, 64))
+def test_windows_reach_from_start_to_end_and_lie_no_farther_apart_than_asked(n_frames, hop, most):
+    config = WindowConfig(n_frames=100, hop_frames=hop, max_per_track=most)
+    starts = window_starts(n_frames, config)
+    assert 1 <= len(starts) <= most
+    assert starts[0] == 0
+    if len(starts) < most:
+        assert (np.diff(starts) <= hop).all()
+    if len(starts) > 1:
+        assert starts[-1] + 100 == n_frames
+        assert np.ptp(np.diff(starts)) <= 1
+    elif most > 1:
+        assert n_frames <= 100
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "expected"),
+    [(1, [0]), (100, [0]), (101, [0, 1]), (150, [0, 50]), (151, [0, 26, 51]), (500, [0, 200, 400])],
+)
+def test_windows_of_small_tracks_by_hand(n_frames, expected):
+    config = WindowConfig(n_frames=100, hop_frames=50, max_per_track=3)
+    assert window_starts(n_frames, config).tolist() == expected
+
+
 def test_a_track_without_frames_is_refused():
     with pytest.raises(ParameterError, match="at least one frame"):
         segment_starts(0, CONFIG)
+    with pytest.raises(ParameterError, match="at least one frame"):
+        window_starts(0, WindowConfig())
 
 
 def test_segments_are_the_frames_from_their_starts():

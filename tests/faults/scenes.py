@@ -8,6 +8,7 @@ be repeated: that is what an operator does after a fault. Public: `CONFIG`, `nig
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 from musichash_core.config import parse_config
@@ -15,7 +16,7 @@ from storage.extracted import read_extracted
 from storage.published import read_table
 from storage.snapshots import current_snapshot
 from storage.store import open_store
-from tasks.backfill import begin, resume, working_beside_runs
+from tasks.backfill import resume_or_begin, working_beside_runs
 from tasks.backfill_orders import Request, order_of
 from tasks.backfill_plan import work_left
 from tasks.backfill_publish import end, registered, with_collection
@@ -119,10 +120,8 @@ def work_of_backfill(store: Path, root: Path) -> None:
     order = order_of(place, Request(collection=COLLECTION, catalogue=str(root), labels="none"))
     assert order.collection is not None
     with working_beside_runs(place, order):
-        state = resume(place, order, CONFIG)
-        if state is None:
-            found = look_in_collection(place, order.collection).catalogue
-            state, _ = begin(place, order, CONFIG, found, write=True)
+        scan = partial(look_in_collection, place)
+        state, _ = resume_or_begin(place, order, CONFIG, scan, write=True)
         for partition in work_left(place, state).to_extract:
             extract_partition(place, partition, CONFIG)
         _describe(place)

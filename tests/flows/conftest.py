@@ -118,6 +118,34 @@ def tones(tmp_path):
     return catalogue
 
 
+def _deadly_extract(track_id):
+    def extract_partition(store, partition, config):
+        from tasks.extract import extract_partition as real
+
+        if any(item.file.track_id == track_id for item in partition.items):
+            os._exit(1)
+        return real(store, partition, config)
+
+    # Workers cannot import this file, so they get the function by value.
+    return extract_partition
+
+
+@pytest.fixture
+def with_deadly_track(monkeypatch):
+    """Let one track of a catalogue kill each worker that extracts it; gives its id."""
+
+    def choose(store, catalogue):
+        from flows import cluster, stages
+        from tasks.scan import look
+
+        guilty = min(row.file.track_id for row in look(str(store), [str(catalogue)]).catalogue.rows)
+        monkeypatch.setattr(stages, "extract_partition", _deadly_extract(guilty))
+        monkeypatch.setattr(cluster, "TRIES_ALONE", 1)  # a restart of a worker takes seconds
+        return guilty
+
+    return choose
+
+
 @pytest.fixture(scope="session")
 def prefect_server():
     """The one temporary Prefect server of the session; gives the address of its API."""

@@ -6,14 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import soundfile
 
 from flows.beside_runs import BesideRuns, writing_when_free
-from flows.cluster import ClusterSettings
+from flows.cluster_settings import ClusterSettings
 from flows.progress import Reporter, reporting
 from storage.collections import Collection, register_collection
-from storage.store import create_store, open_store, writing
+from storage.store import create_store, lock_owner, open_store, writing
 from tasks.backfill_progress import list_progress
 from tasks.registered_collections import list_collections
 from tasks.status import list_failures, store_status, verify_store
@@ -87,19 +89,6 @@ def test_nothing_begins_after_the_time_limit(tmp_path):
     assert pace.is_over()
     with writing_when_free(str(layout.root), pace) as run:
         assert run is None
-
-
-def deadly_extract(track_id):
-    """An extraction that dies of one track; made here, so that workers get it by value."""
-
-    def extract_partition(store, partition, config):
-        from tasks.extract import extract_partition as real
-
-        if any(item.file.track_id == track_id for item in partition.items):
-            os._exit(1)
-        return real(store, partition, config)
-
-    return extract_partition
 
 
 def fill(store, reporter=None, **parameters):
@@ -200,7 +189,7 @@ def test_a_model_is_filled_promoted_and_what_a_store_has_that_always_had_it(
 @pytest.mark.slow  # about 30 s: two nights and two backfills with a worker each
 @pytest.mark.timeout(1200)
 def test_features_are_filled_trained_on_and_published_with_their_model(
-    run_night, tones, tiny_config, tmp_path
+    run_night, musichash, tones, tiny_config, tmp_path
 ):
     store = tmp_path / "store"
     run_night(tones, store, tiny_config)
@@ -216,22 +205,54 @@ def test_features_are_filled_trained_on_and_published_with_their_model(
     generation = trained(store, config)
     assert fill(store, model=generation, config=tiny_config)["state"] == "complete"
     promoted(store, generation)
+    found = musichash("search", "--track", "hum/0.wav", "--store", store, "-k", 3, "--json")
+    assert found.code == 0, found.err
     night = run_night(tones, store, config)
     run = night.account["run"]
     assert [run[name] for name in ("seen", "done", "reused", "removed")] == [6, 0, 6, 0]
 
 
 @pytest.mark.integration
-def test_a_track_of_a_collection_that_kills_its_worker_is_quarantined_alone(
-    monkeypatch, prefect_server, tones, tiny_config, tmp_path
+@pytest.mark.slow  # about 40 s: two nights, one of them a process of its own, and a backfill
+@pytest.mark.timeout(1200)
+def test_a_backfill_waits_for_a_nightly_run_and_takes_what_that_publishes(
+    run_night, start_musichash, tones, tiny_config, tiny_config_path, tmp_path
 ):
-    from flows import cluster, stages
-    from tasks.scan import look
-
     store = tmp_path / "store"
-    guilty = min(row.file.track_id for row in look(str(store), [str(tones)]).catalogue.rows)
-    monkeypatch.setattr(stages, "extract_partition", deadly_extract(guilty))
-    monkeypatch.setattr(cluster, "TRIES_ALONE", 1)  # a restart of a worker takes seconds
+    run_night(tones, store, tiny_config)
+    samples, sr = soundfile.read(tones / "hum" / "0.wav")
+    soundfile.write(tones / "hum" / "half.wav", samples[: len(samples) // 2], sr)
+    night = start_musichash(
+        *("run", "--catalogue", tones, "--store", store, "--config", tiny_config_path),
+        *("--workers", 1),
+    )
+    while lock_owner(open_store(store)) is None:
+        assert night.poll() is None, night.communicate()
+        time.sleep(0.1)
+
+    said = Said()
+    features = tiny_config.features.model_copy(update={"n_mels": 64})
+    account = fill(store, said, features=tiny_config.model_copy(update={"features": features}))
+    out, err = night.communicate(timeout=PATIENCE_S)
+    assert night.returncode == 0, err
+    assert "7 seen = 1 done + 6 reused" in out + err
+    waiting = [sentence for sentence in said.sentences if sentence.startswith("waiting: nightly")]
+    assert len(waiting) == 1
+    assert "the run has ended: the backfill goes on" in said.sentences
+    assert account["state"] == "complete"
+    assert account["backfill"]["tracks"] == 7
+    (progress,) = list_progress(str(store))
+    (session,) = progress.state.sessions
+    assert session.waited_s > 0
+    assert verify_store(str(store))["findings"] == []
+
+
+@pytest.mark.integration
+def test_a_track_of_a_collection_that_kills_its_worker_is_quarantined_alone(
+    with_deadly_track, prefect_server, tones, tiny_config, tmp_path
+):
+    store = tmp_path / "store"
+    guilty = with_deadly_track(store, tones)
 
     state = run_flow(store, collection="tones", catalogue=str(tones), config=tiny_config)
     account = state.result()

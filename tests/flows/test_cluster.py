@@ -14,7 +14,8 @@ import pytest
 from distributed.scheduler import KilledWorker
 
 from flows import cluster
-from flows.cluster import ClusterSettings, SchedulerError, WorkerCodeError, Workers
+from flows.cluster import SchedulerError, WorkerCodeError, Workers
+from flows.cluster_settings import ClusterSettings
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cluster import estimate_worker_bytes
+from flows.cluster_kinds import estimate_worker_bytes
 from storage.schemas import FAILURES, PREDICTIONS, RUNS, TRACKS, codes_schema
 
 pytestmark = pytest.mark.integration
@@ -250,6 +250,15 @@ def test_progress_of_the_stages_is_shown_and_ends_at_the_whole(nights):
         assert float(artifacts[key].data) == 100.0, key
     assert "8 of 8 tracks done, 1 failed" in artifacts["extract-progress"].description
     assert "extract-progress" not in artifacts_of(nights.second)
+
+
+def test_the_health_of_the_codes_is_shown(nights):
+    health = artifacts_of(nights.first)["code-health"]
+    assert health.type == "markdown"
+    assert health.description == "Code health of snapshot 1: ok"
+    assert health.data.startswith("# Code health: ok\n")
+    assert "| canaries | 7 | 7 |" in health.data
+    assert nights.first.account["health"]["level"] == "ok"
 
 
 def test_the_summary_table_has_a_row_per_stage(nights):

@@ -1,37 +1,18 @@
 """A track that kills the process that reads it costs one row, and nothing else."""
 
-import os
-
 import pytest
 
-from flows import cluster, stages
+from flows import stages
 from tasks.status import list_failures, store_status
 
 pytestmark = pytest.mark.integration
 
 
-def deadly_extract(track_id):
-    """An extraction that dies of one track; made here, so that workers get it by value."""
-
-    def extract_partition(store, partition, config):
-        from tasks.extract import extract_partition as real
-
-        if any(item.file.track_id == track_id for item in partition.items):
-            os._exit(1)
-        return real(store, partition, config)
-
-    return extract_partition
-
-
 def test_a_track_that_kills_its_worker_is_quarantined_alone(
-    monkeypatch, run_night, tones, tiny_config, tmp_path
+    monkeypatch, with_deadly_track, run_night, tones, tiny_config, tmp_path
 ):
-    from tasks.scan import look
-
     store = tmp_path / "store"
-    guilty = min(row.file.track_id for row in look(str(store), [str(tones)]).catalogue.rows)
-    monkeypatch.setattr(stages, "extract_partition", deadly_extract(guilty))
-    monkeypatch.setattr(cluster, "TRIES_ALONE", 1)  # a restart of a worker takes seconds
+    guilty = with_deadly_track(store, tones)
 
     night = run_night(tones, store, tiny_config)
 

@@ -34,7 +34,7 @@ from musichash_core.errors import MusicHashError
 from storage.backfills import open_backfills
 from storage.collections import read_collections
 from storage.generations import list_generations, selected_generation
-from storage.hash_index import read_index_info
+from storage.indexes import read_index_info
 from storage.live_tables import packed_codes
 from storage.published import read_table
 from storage.runs import read_runs

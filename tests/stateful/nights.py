@@ -10,45 +10,37 @@ Public: `CONFIG`, `night`, `fill`, `abandon_backfill`, `add_candidate`, `promote
 import os
 import sys
 import traceback
+from functools import partial
 
 from kill_points import KILLED, OPERATIONS, WRITING, die_before
 
 from flows.cluster import ClusterSettings, Workers
 from flows.night import Night
 from flows.progress import Reporter
+from flows.scan_stages import scan_collection_stage, scan_stage
 from flows.stages import (
-    check_model,
     describe_stage,
     encode_stage,
     extract_stage,
     index_stage,
     plan_stage,
-    scan_collection_stage,
-    scan_stage,
     train_stage,
 )
 from musichash_core.config import parse_config
 from musichash_core.errors import MusicHashError
 from storage.backfills import read_backfill
 from storage.store import open_store
-from tasks.backfill import (
-    UnrecordedRun,
-    abandon,
-    begin,
-    extend,
-    plan_of,
-    resume,
-    working_beside_runs,
-)
+from tasks.backfill import abandon, extend, resume_or_begin, working_beside_runs
 from tasks.backfill_orders import order_of
-from tasks.backfill_plan import unfinished_partitions, work_left
+from tasks.backfill_plan import plan_of, unfinished_partitions, work_left
 from tasks.backfill_progress import progress_of
 from tasks.backfill_publish import end, registered, run_if_free, with_collection
 from tasks.backfill_sessions import SessionLog, with_sessions
 from tasks.default_model import install_default_model
 from tasks.describe import describe_partition
 from tasks.encode import encode_partition, partitions_to_encode
-from tasks.ledger import begin_run
+from tasks.ledger import UnrecordedRun, begin_run
+from tasks.model_in_force import check_model
 from tasks.promotion import promote
 from tasks.promotion_plan import check_complete, generation_before, plan_promotion
 
@@ -127,10 +119,8 @@ def fill(store, request, limit=None):
     """Work on a backfill, at most `limit` partitions of it; tell whether it is complete."""
     order = order_of(store, request)
     with working_beside_runs(store, order):
-        state = resume(store, order, CONFIG)
-        if state is None:
-            found = _collection_found(store, order) if order.collection else None
-            state, _ = begin(store, order, CONFIG, found, write=True)
+        scan = partial(_scan, store, order)
+        state, _ = resume_or_begin(store, order, CONFIG, scan, write=True)
         log = SessionLog(store, state)
         workers = OneProcess(limit)
         tonight = _night(store, UnrecordedRun(), workers)
@@ -148,14 +138,14 @@ def fill(store, request, limit=None):
     return is_complete
 
 
-def _collection_found(store, order):
+def _scan(store, order, collection):
     return scan_collection_stage(
         store,
-        order.collection,
+        collection,
         Reporter(),
         backfill=order.name,
         max_file_mb=CONFIG.decode.max_file_mb,
-    ).catalogue
+    )
 
 
 def _work_through(tonight, log, workers):
@@ -163,7 +153,7 @@ def _work_through(tonight, log, workers):
     while True:
         for step in log.state.steps:
             work = work_left(store, log.state)
-            tonight.plan = plan_of(store, CONFIG, log.state, work)
+            tonight.plan = plan_of(log.state, work)
             tonight.only = work.partition_ids
             STEPS[step](tonight)
             if workers.is_over():
@@ -180,8 +170,8 @@ def _conclude(store, order, run):
     if order.collection is not None:
         with registered(store, order.collection):
             tonight = _night(store, run)
-            found = _collection_found(store, order)
-            catalogue = with_collection(store, order.collection, found)
+            found = _scan(store, order, order.collection)
+            catalogue = with_collection(store, order.collection, found.catalogue)
             check_model(store, catalogue, CONFIG)
             plan_stage(tonight, catalogue)
             _work_and_publish(tonight)

@@ -20,9 +20,9 @@ from storage.encoded_store import write_encoded
 from storage.extracted import read_extracted
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
 from storage.generations import select_generation
-from storage.hash_index import write_index
+from storage.indexes import CodesOrigin, keyed_codes, write_index
 from storage.layout import RECEIPT_NAME
-from storage.live_tables import collect_tables, packed_codes
+from storage.live_tables import collect_tables
 from storage.runs import finish_run, run_rows, start_run
 from storage.schemas import RUNS
 from storage.snapshots import Snapshot, content_digest, publish_snapshot
@@ -189,11 +189,8 @@ def _publish_small_snapshot(root):
         "failures": write_part(layout, "failures", tables.failures),
         "runs": write_part(layout, "runs", table_of(run_rows([run]), RUNS)),
     }
-    index, info = write_index(
-        layout,
-        packed_codes(tables.codes),
-        generation=generation,
-        codes_sha256=[parts["codes"].sha256],
+    written = write_index(
+        layout, keyed_codes(tables.codes), CodesOrigin(generation, (parts["codes"].sha256,))
     )
     folders = [layout.model_path(generation)]
     for name in PARTITIONS:
@@ -205,10 +202,10 @@ def _publish_small_snapshot(root):
         feature_fingerprint=FEATURES,
         generation=generation,
         tables={name: [part.path] for name, part in parts.items()},
-        index=index.path,
-        index_info=info.path,
+        index=written.index.path,
+        index_info=written.info.path,
         counts={"tracks": len(tables.tracks), "codes": len(tables.codes)},
-        files=(*parts.values(), index, info, *receipts),
+        files=(*parts.values(), *written.files, *receipts),
     )
     publish_snapshot(layout, replace(snapshot, digest=content_digest(snapshot)))
 

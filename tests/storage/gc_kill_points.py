@@ -5,12 +5,10 @@ collected by a forked child that dies before its k-th file operation. The last k
 child was not killed; its number is printed.
 """
 
-import os
 import shutil
 import sys
-from pathlib import Path
 
-from kill_points import KILLED, MAX_POINTS, die_before
+from kill_points import kill_at_each
 
 from storage.garbage import collect, plan_collection
 from storage.store import holding_off_backfills, open_store, writing
@@ -23,20 +21,8 @@ def collect_garbage(root, *, keep=1):
 
 
 def main():
-    for number in range(MAX_POINTS):
-        root = Path(sys.argv[2], str(number))
-        shutil.copytree(sys.argv[1], root)
-        child = os.fork()
-        if child == 0:
-            die_before(number, root)
-            collect_garbage(root)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == 0:
-            print(number)
-            return
-        if status != KILLED:
-            sys.exit(f"the child ended with {status}")
+    source, root = sys.argv[1:]
+    kill_at_each(lambda place: shutil.copytree(source, place), collect_garbage, root)
 
 
 if __name__ == "__main__":

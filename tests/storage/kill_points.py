@@ -32,6 +32,33 @@ def die_before(number, root):
     sys.addaudithook(hook)
 
 
+def kill_at_each(prepare, action, root):
+    """Kill an action before each of its file operations in turn, each time in a fresh place.
+
+    Prints the number of the first place, below `root`, where it was not killed any more.
+
+    Parameters
+    ----------
+    prepare, action : callable
+        Take a place; the operations of `action` below it count.
+    """
+    for number in range(MAX_POINTS):
+        place = Path(root, str(number))
+        prepare(place)
+        child = os.fork()
+        if child == 0:
+            die_before(number, place)
+            action(place)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == 0:
+            print(number)
+            return
+        if status != KILLED:
+            sys.exit(f"the child ended with {status}")
+    sys.exit(f"it has more than {MAX_POINTS} operations")
+
+
 def prepare_publish(root):
     from storage.snapshots import publish_snapshot
     from storage.store import create_store
@@ -95,21 +122,7 @@ SCENARIOS = {
 
 
 def main():
-    prepare, action = SCENARIOS[sys.argv[1]]
-    for number in range(MAX_POINTS):
-        root = Path(sys.argv[2], str(number))
-        prepare(root)
-        child = os.fork()
-        if child == 0:
-            die_before(number, root)
-            action(root)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == 0:
-            print(number)
-            return
-        if status != KILLED:
-            sys.exit(f"the child ended with {status}")
+    kill_at_each(*SCENARIOS[sys.argv[1]], sys.argv[2])
 
 
 if __name__ == "__main__":

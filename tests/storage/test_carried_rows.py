@@ -14,7 +14,9 @@ from storage.carried_rows import encoded_rows
 from storage.encoded_store import read_encoded
 from storage.extracted import read_extracted
 from storage.layout import RECEIPT_NAME
-from storage.snapshots import current_snapshot
+from storage.schemas import codes_schema_without_segments
+from storage.snapshots import current_snapshot, publish_snapshot
+from storage.tables import read_part, write_part
 
 
 @pytest.fixture
@@ -118,3 +120,19 @@ def test_rows_of_another_generation_are_not_taken_over(rows, published, monkeypa
         carried_rows, "current_snapshot", lambda _: replace(snapshot, generation="g-other")
     )
     assert rows(monkeypatch) == ["p1", "p2"]
+
+
+def test_a_table_of_before_windows_had_codes_is_taken_over_with_none(
+    rows, published, helpers, monkeypatch
+):
+    snapshot = current_snapshot(published)
+    (path,) = snapshot.tables["codes"]
+    earlier = read_part(published.root / path).select(
+        codes_schema_without_segments(helpers.n_bits).names
+    )
+    part = write_part(published, "codes", earlier)
+    files = [part if entry.path == path else entry for entry in snapshot.files]
+    tables = snapshot.tables | {"codes": [part.path]}
+    publish_snapshot(published, replace(snapshot, tables=tables, files=tuple(files)))
+    assert part.path != path
+    assert rows(monkeypatch) == []

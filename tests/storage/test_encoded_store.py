@@ -1,13 +1,17 @@
 """Predictions and codes of a partition come back exactly, and the same every time."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from storage.encoded_store import encoded_track_ids, gather_encoded, read_encoded
+from musichash_core.segment_codes import WindowCodes
+from storage.encoded_store import encoded_track_ids, gather_encoded, read_encoded, write_encoded
 from storage.errors import FingerprintMismatchError, FormatVersionError
 from storage.receipts import read_receipt
+from storage.schemas import codes_schema, codes_schema_without_segments
+from storage.tables import write_table
 
 
 @pytest.fixture
@@ -34,6 +38,39 @@ def test_codes_are_the_signs_of_the_stored_logits(folder, helpers):
         assert np.array_equal(np.float32(row["logits"]), logits)
         bits = np.unpackbits(np.frombuffer(row["code"], np.uint8), bitorder="little")
         assert np.array_equal(bits, logits >= 0)
+
+
+def test_windows_are_stored_with_their_starts_and_none_are_an_empty_list(layout, helpers):
+    codes = np.arange(3 * helpers.n_bits // 8, dtype=np.uint8).reshape(3, -1)
+    bits = np.unpackbits(codes, axis=1, bitorder="little")
+    starts_s = np.array([0, 4.7, 9.4], np.float32)
+    windows = WindowCodes(starts_s, np.where(bits, 0.5, -0.5).astype(np.float32))
+    tracks = [
+        (helpers.track_id(1), replace(helpers.encoded_track(1), windows=windows)),
+        (helpers.track_id(2), helpers.encoded_track(2)),
+    ]
+    folder = layout.encoded_partition_path("g-1", "p")
+    write_encoded(folder, tracks, generation="g-1", genres=helpers.genres, n_bits=helpers.n_bits)
+    first, second = read_encoded(folder, helpers.n_bits)[1].to_pylist()
+    assert first["segment_codes"] == [code.tobytes() for code in codes]
+    assert first["segment_starts_s"] == starts_s.tolist()
+    assert second["segment_codes"] == second["segment_starts_s"] == []
+
+
+def test_partitions_of_before_windows_had_codes_are_read_with_none(layout, folder, helpers):
+    helpers.write_encoded(layout, "g-1", "q", [2, 5])
+    new = layout.encoded_partition_path("g-1", "q")
+    expected = read_encoded(new, helpers.n_bits)[1]
+    write_table(
+        new / "codes.parquet",
+        expected.select(codes_schema_without_segments(helpers.n_bits).names),
+    )
+    assert read_encoded(new, helpers.n_bits)[1].equals(expected)
+    found = gather_encoded(
+        layout, "g-1", helpers.n_bits, [helpers.track_id(number) for number in (1, 2, 3, 5)]
+    )
+    assert found.codes.schema.equals(codes_schema(helpers.n_bits))
+    assert found.codes["segment_codes"].to_pylist() == [[]] * 4
 
 
 def test_the_same_tracks_have_the_same_bytes(layout, folder, helpers):

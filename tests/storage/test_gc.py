@@ -16,7 +16,7 @@ from storage.errors import DamagedArtefactError, FormatVersionError, StoreLocked
 from storage.extracted import read_extracted
 from storage.garbage import AlsoNeeded, collect, measure_leftovers, plan_collection
 from storage.generations import select_generation, selected_generation
-from storage.live_tables import collect_tables, packed_codes
+from storage.live_tables import collect_tables
 from storage.published import read_table, require_snapshot
 from storage.runs import finish_run, start_run
 from storage.snapshots import list_snapshots, point_at, publish_snapshot, read_snapshot
@@ -86,7 +86,7 @@ class Story:
             counts={name: len(table) for name, table in named.items() if name != "predictions"},
         )
         run = finish_run(self.layout, start_run(self.layout), state="done")
-        snapshot = assemble_snapshot(self.layout, parts, packed_codes(tables.codes))
+        snapshot = assemble_snapshot(self.layout, parts, tables.codes)
         select_generation(self.layout, generation)
         return publish_snapshot(self.layout, with_runs_table(self.layout, snapshot, run))
 

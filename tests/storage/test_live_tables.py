@@ -148,6 +148,8 @@ def test_packed_codes_are_the_rows_of_the_table(helpers):
             "logits": np.zeros(16, np.float32),
             "n_segments": 1,
             "generation": "g-1",
+            "segment_codes": [b"ab", b"cd"],
+            "segment_starts_s": [0.0, 4.5],
         }
         for number in range(5)
     ]

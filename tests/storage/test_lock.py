@@ -282,7 +282,9 @@ def test_who_lost_the_lock_knows_it_and_does_not_take_it_back(layout, in_haste):
         time.sleep(0.2)
         with pytest.raises(LockLostError, match=r"was lost to nightly run .*; nothing is publ"):
             check_still_writing(layout, held)
+        (layout.root / ".tmp-of-the-other").touch()
     assert layout.lock_path.read_text() == other
+    assert (layout.root / ".tmp-of-the-other").exists()
 
 
 def test_a_removed_lock_file_does_not_give_two_owners_in_silence(layout):

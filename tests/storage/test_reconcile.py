@@ -8,16 +8,18 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from musichash_core.index_config import IndexConfig
+from storage.assembling import with_index, with_runs_table
 from storage.atomic import digest_file
 from storage.errors import ArtefactMissingError, DamagedArtefactError
 from storage.extracted import read_extracted
-from storage.hash_index import write_index
-from storage.live_tables import packed_codes
+from storage.indexes import CodesOrigin, HashIndex, IndexSettings, keyed_codes, write_index
 from storage.published import read_table, require_snapshot
 from storage.receipts import finished_partitions
 from storage.reconciling import reconcile
 from storage.runs import closed_record, start_run
 from storage.snapshots import list_snapshots, publish_snapshot
+from storage.tables import write_part
 from storage.verify import verify_all, verify_snapshot
 
 
@@ -229,22 +231,80 @@ def test_parts_that_do_not_agree_are_named_though_their_bytes_are_as_published(p
 
 def test_an_index_of_other_codes_is_named(published):
     snapshot = require_snapshot(published)
-    codes = packed_codes(read_table(published, snapshot, "codes"))[::-1]
+    codes = keyed_codes(read_table(published, snapshot, "codes"))
     listed = {entry.path: entry for entry in snapshot.files}
-    index, info = write_index(
-        published,
-        codes,
-        generation=snapshot.generation,
-        codes_sha256=[listed[path].sha256 for path in snapshot.tables["codes"]],
+    origin = CodesOrigin(
+        snapshot.generation, tuple(listed[path].sha256 for path in snapshot.tables["codes"])
     )
-    files = [e for e in snapshot.files if e.path not in {snapshot.index, snapshot.index_info}]
-    publish_snapshot(
-        published,
-        replace(snapshot, index=index.path, index_info=info.path, files=(*files, index, info)),
-    )
+    written = write_index(published, replace(codes, codes=codes.codes[::-1]), origin)
+    record = closed_record(start_run(published, kind="reconcile"), state="done")
+    following = with_runs_table(published, with_index(snapshot, written), record)
+    publish_snapshot(published, following)
     assert [entry.what for entry in reconcile(published).disagreements] == [
         "the index holds other codes than the codes table"
     ]
+
+
+# --- an index of several parts ------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_parts(published):
+    """A store whose index was carried on: a base, a delta, and what has changed since."""
+    snapshot = require_snapshot(published)
+    table = read_table(published, snapshot, "codes")
+    settings = IndexSettings(
+        IndexConfig(kind="ivf", delta_from=1, compact_share=0.9, min_distance_recall=0.5), True
+    )
+    earlier = keyed_codes(table.slice(0, 2))
+    part = write_part(published, "codes", table.slice(0, 2))
+    origin = CodesOrigin(snapshot.generation, (part.sha256,))
+    written = write_index(published, earlier, origin, settings=settings)
+    before = replace(
+        with_index(snapshot, written),
+        tables=snapshot.tables | {"codes": [part.path]},
+        files=(*snapshot.files, part, *written.files),
+    )
+    listed = {entry.path: entry for entry in snapshot.files}
+    origin = CodesOrigin(snapshot.generation, (listed[snapshot.tables["codes"][0]].sha256,))
+    written = write_index(published, keyed_codes(table), origin, settings=settings, previous=before)
+    assert len(written.files) == 4
+    (published.root / part.path).unlink()
+    record = closed_record(start_run(published, kind="run"), state="done")
+    publish_snapshot(published, with_runs_table(published, with_index(snapshot, written), record))
+    assert verify_all(published)[0] == []
+    return published, written
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, remove])
+@pytest.mark.parametrize("part", ["base", "delta"])
+def test_parts_of_an_index_come_back_to_the_byte(with_parts, damage, part):
+    layout, written = with_parts
+    before = files_of(layout)
+    entry = written.index if part == "base" else written.others[0]
+    damage(layout.root / entry.path)
+    done = reconcile(layout)
+    assert actions(done) == [(entry.path, "rebuilt")]
+    assert files_of(layout) == before
+
+
+@pytest.mark.parametrize("part", ["info", "changes"])
+def test_an_index_of_which_too_little_is_left_is_built_whole_and_published(with_parts, part):
+    layout, written = with_parts
+    entry = written.info if part == "info" else written.others[1]
+    flip(layout.root / entry.path)
+    digest = require_snapshot(layout).digest
+    assert actions(reconcile(layout, dry_run=True)) == [(entry.path, "published anew")]
+    record = closed_record(start_run(layout, kind="reconcile"), state="done")
+    done = reconcile(layout, record=record)
+    assert (actions(done), done.is_mended) == ([(entry.path, "published anew")], True)
+    snapshot = require_snapshot(layout)
+    assert (done.snapshot, snapshot.digest) == (snapshot.number, digest)
+    assert snapshot.number == 3
+    assert verify_snapshot(layout, snapshot)[0] == []
+    codes = keyed_codes(read_table(layout, snapshot, "codes"))
+    assert HashIndex.load(layout, snapshot).holds(codes.codes)
+    assert reconcile(layout).steps == []
 
 
 def reseal(layout):

@@ -204,8 +204,12 @@ def test_codes_need_no_unpacking_by_other_tools(tmp_path):
         "logits": logits,
         "n_segments": 3,
         "generation": "g-1",
+        "segment_codes": [code, b"ab"],
+        "segment_starts_s": [0.0, 4.5],
     }
     write_rows(tmp_path / "codes.parquet", [row], codes_schema(16))
     frame = pq.read_table(tmp_path / "codes.parquet").to_pylist()[0]
     assert frame["code"] == code
+    assert frame["segment_codes"] == [code, b"ab"]
+    assert frame["segment_starts_s"] == [0.0, 4.5]
     assert np.array_equal(np.float32(frame["logits"]), logits)

@@ -5,7 +5,6 @@
 operation. The last k is the first whose child was not killed; its number is printed.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -26,20 +25,11 @@ def promote(store, generation):
 
 def main():
     source, root, generation = sys.argv[1:]
-    for number in range(kill_points.MAX_POINTS):
-        store = Path(root, str(number))
-        shutil.copytree(source, store)
-        child = os.fork()
-        if child == 0:
-            kill_points.die_before(number, store)
-            promote(store, generation)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == 0:
-            print(number)
-            return
-        if status != kill_points.KILLED:
-            sys.exit(f"the child ended with {status}")
+    kill_points.kill_at_each(
+        lambda store: shutil.copytree(source, store),
+        lambda store: promote(store, generation),
+        root,
+    )
 
 
 if __name__ == "__main__":

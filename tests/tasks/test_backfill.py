@@ -10,10 +10,11 @@ from storage.backfills import open_backfills, read_backfill
 from storage.collections import Collection, CollectionError, register_collection
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.store import open_store, working_beside, writing
-from tasks.backfill import abandon, begin, extend, plan_of, resume, writer_of
+from tasks.backfill import abandon, begin, extend, resume, writer_of
 from tasks.backfill_orders import BackfillError, Request, order_of
 from tasks.backfill_plan import (
     partitions_of_backfills,
+    plan_of,
     recorded_files,
     unfinished_partitions,
     work_left,
@@ -124,7 +125,7 @@ def test_receipts_decide_what_is_left(store, begun, config):
     assert unfinished_partitions(store, state) == work.partition_ids
     encode_partition(store, first.partition_id, state.feature_fingerprint, state.generation)
     assert unfinished_partitions(store, state) == work.partition_ids - {first.partition_id}
-    plan = plan_of(store, config, state, work_left(store, state))
+    plan = plan_of(state, work_left(store, state))
     assert (plan.n_to_extract, plan.generation) == (5 - len(first.items), state.generation)
 
 

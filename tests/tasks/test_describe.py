@@ -17,10 +17,14 @@ from storage.atomic import digest_tree
 from storage.description_store import read_descriptions
 from storage.errors import ArtefactMissingError
 from storage.feature_store import FeaturePartition
+from storage.published import require_snapshot
 from storage.receipts import read_receipt
+from storage.snapshots import publish_snapshot
 from storage.store import open_store
 from tasks.describe import describe_partition, partitions_to_describe
 from tasks.extract import extract_partition
+from tasks.snapshots import verify_everything
+from tasks.status import verify_store
 
 HZ = (220, 440, 1760)
 
@@ -124,3 +128,22 @@ def test_the_stages_before_training_do_not_load_torch():
         "storage.description_store; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_verify_reads_the_descriptions_of_several_snapshots_once(publish_described, catalogue):
+    for label, hz in (("high", 1760), ("high", 1600), ("low", 220), ("low", 240)):
+        catalogue.add(f"{label}/{hz}.wav", hz)
+    store = publish_described(catalogue.root).store
+    layout = open_store(store)
+    publish_snapshot(layout, require_snapshot(layout))
+    kinds = ("descriptions", "features", "encoded", "models", "index", "tables")
+    files = [path for kind in kinds for path in (layout.root / kind).rglob("*") if path.is_file()]
+    verified = verify_everything(store)
+    assert verified["findings"] == []
+    assert verified["files"] == len(files)
+    assert verified["bytes"] == sum(path.stat().st_size for path in files)
+    receipt = min((layout.root / "descriptions").rglob("receipt.json"))
+    receipt.unlink()
+    missing = {"path": layout.relative(receipt), "problem": "missing"}
+    assert verify_everything(store)["findings"] == [missing]
+    assert verify_store(store)["findings"] == [missing]

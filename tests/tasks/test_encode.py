@@ -11,10 +11,13 @@ from musichash_core.descriptors import describe_track, description_fingerprint
 from musichash_core.inference import encode_track
 from musichash_core.musicnn.pretrained import load_musicnn
 from musichash_core.records import partition_of
+from musichash_core.segment_codes import encode_windows
+from musichash_core.segments import TrackFrames, WindowConfig, window_starts
 from storage.atomic import digest_tree
 from storage.encoded_store import read_encoded
 from storage.errors import ArtefactMissingError, DamagedArtefactError, FingerprintMismatchError
 from storage.feature_store import FeaturePartition
+from storage.generations import model_settings, read_model_card
 from storage.published import read_table, require_snapshot
 from storage.receipts import finished_partitions
 from storage.store import open_store
@@ -107,6 +110,44 @@ def test_a_model_of_other_features_is_refused(store, extracted, config):
         partitions_to_encode(store, "0" * 12, generation)
 
 
+def test_windows_are_encoded_from_the_frames_of_each_track_alone(
+    store, catalogue, config, partition_below, with_model
+):
+    """Two of them read from a window's own mean spectrum, by hand; one track is a window long."""
+    for hz, duration_s in ((220, 17.0), (440, 10.0), (880, 1.5)):
+        catalogue.add(f"low/{hz}.wav", hz, duration_s=duration_s)
+    partition = partition_below(store, catalogue.root, config)
+    extract_partition(store, partition, config)
+    _, folder = encoded(store, partition, config, with_model(store))
+    rows = {row["track_id"]: row for row in read_encoded(folder, N_BITS)[1].to_pylist()}
+    path = open_store(store).feature_partition_path(
+        config.feature_fingerprint, partition.partition_id
+    )
+    n_windows = {}
+    for facts, track in FeaturePartition(path).track_frames():
+        row = rows[facts.track_id]
+        n_windows[facts.duration_s] = len(row["segment_codes"])
+        starts = window_starts(len(track.frames), WindowConfig())
+        seconds = starts * facts.duration_s / len(track.frames)
+        np.testing.assert_allclose(row["segment_starts_s"], seconds, rtol=1e-6)
+        for start, code in zip(starts, row["segment_codes"], strict=True):
+            window = TrackFrames("other", track.frames[start : start + 431], 1.0)
+            alone = encode_windows(window, WindowConfig(), n_bits=N_BITS, frames_per_s=43.0)
+            assert [code] == [one.tobytes() for one in alone.codes]
+    assert n_windows == {17.0: 3, 10.0: 1, 1.5: 1}
+
+
+def test_generations_of_before_windows_had_codes_never_get_any(store, extracted, config):
+    """So that the rows of a generation do not depend on when they were made."""
+    _, generation = extracted
+    card = read_model_card(open_store(store), generation)
+    assert model_settings(card).windows == WindowConfig()
+    del card["config"]["windows"]
+    settings = model_settings(card)
+    assert settings.windows.max_per_track == 0
+    assert settings.model_copy(update={"windows": WindowConfig()}) == config.models
+
+
 # --- the default encoder ---
 
 
@@ -138,6 +179,11 @@ def test_rows_of_the_default_encoder_are_those_of_the_description_of_each_track_
             assert prediction["n_segments"] == alone.n_segments
             np.testing.assert_array_equal(np.float32(code["logits"]), alone.hash_logits)
             assert code["code"] == logits_to_codes(alone.hash_logits).tobytes()
+            assert code["segment_starts_s"] == [0.0]
+            (window,) = encode_windows(
+                track, WindowConfig(), n_bits=len(alone.hash_logits), frames_per_s=43.0
+            ).codes
+            assert code["segment_codes"] == [window.tobytes()]
             n_seen += 1
     assert n_seen == len(predictions) == len(codes) == 4
 

@@ -18,13 +18,14 @@ from musichash_core.segments import TrackFrames
 from musichash_core.splits import DividedTracks
 from storage.catalogue import read_catalogue
 from storage.errors import ArtefactMissingError, ManifestError
-from storage.evaluations import COMPARISONS, RECOGNITION, RETRIEVAL
+from storage.evaluation_schemas import COMPARISONS, RECOGNITION, RETRIEVAL
 from storage.layout import StoreLayout
 from storage.store import create_store, open_store
-from tasks.evaluate import EvaluationRequest, evaluate
+from tasks.evaluate import evaluate
 from tasks.evaluation_methods import BASELINE_KEYS, INPUT_CHANNELS, METHOD_KEYS, check_methods
 from tasks.evaluation_networks import with_channels
 from tasks.evaluation_recognition import cepstral_statistics
+from tasks.evaluation_request import EvaluationRequest
 from tasks.evaluation_scores import score_logits
 from tasks.evaluation_tables import Finished, Unit, recognition_rows
 from tasks.evaluation_text import describe_evaluation

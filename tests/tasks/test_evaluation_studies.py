@@ -14,8 +14,9 @@ from musichash_core.config import PipelineConfig, load_config, parse_config
 from musichash_core.errors import TrainingError
 from storage.catalogue import read_catalogue
 from storage.store import create_store, open_store
-from tasks.evaluate import EvaluationRequest, evaluate
+from tasks.evaluate import evaluate
 from tasks.evaluation_front_ends import settings_text
+from tasks.evaluation_request import EvaluationRequest
 from tasks.evaluation_studies import STUDIES, study_variants
 from tasks.evaluation_study_figures import study_rows
 from tasks.evaluation_text import describe_evaluation

@@ -18,13 +18,8 @@ from storage.runs import finish_run, start_run
 from storage.store import open_store
 from tasks.extract import extract_partition, quarantine_track
 from tasks.index import publish
-from tasks.plan import (
-    MIN_PARTITION_AUDIO_S,
-    SMALL_RUN_PARTITIONS,
-    make_plan,
-    partition_work,
-    scanned_at,
-)
+from tasks.partitioning import MIN_PARTITION_AUDIO_S, SMALL_RUN_PARTITIONS, partition_work
+from tasks.plan import make_plan, scanned_at
 from tasks.scan import look, record
 
 OTHER_ROUNDING = 1e-6  # sums of seconds in another order

@@ -18,7 +18,7 @@ from storage.generations import (
     select_generation,
     selected_generation,
 )
-from storage.hash_index import read_index_info
+from storage.indexes import read_index_info
 from storage.published import read_table, require_snapshot
 from storage.receipts import finished_partitions
 from storage.runs import finish_run, read_runs, start_run

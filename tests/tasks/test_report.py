@@ -33,7 +33,7 @@ from tasks.encode import encode_partition
 from tasks.index import publish
 from tasks.ledger import begin_run
 from tasks.report import write_report
-from tasks.report_codes import CodedTracks, code_health, separation
+from tasks.report_codes import CodedTracks, separation
 from tasks.report_facts import run_facts
 from tasks.report_text import bytes_text, printable, seconds_text
 from tasks.report_training import OTHERS, training_facts
@@ -236,7 +236,7 @@ def test_page_counts_labels_and_says_what_was_held_out(page: Page) -> None:
 
 
 def test_page_embeds_pictures_that_show_something(page: Page) -> None:
-    assert len(page.images) == 6
+    assert len(page.images) == 7
     for uri in page.images:
         kind, _, data = uri.partition(",")
         assert kind == "data:image/png;base64"
@@ -325,7 +325,7 @@ def test_features_removed_or_of_other_settings_cost_only_the_spectrogram(tmp_pat
     layout.features_root(CONFIG.feature_fingerprint).rename(tmp_path / "elsewhere")
     page = Page(write_report(store, CONFIG))
     assert "no features that can be read" in page.text
-    assert len(page.images) == 5
+    assert len(page.images) == 6
 
 
 def test_report_goes_where_it_is_told_or_says_why_not(tmp_path: Path) -> None:
@@ -420,17 +420,6 @@ def test_pairs_are_counted_once_and_never_within_a_group() -> None:
     assert found is not None
     assert found.within.sum() == 1
     assert found.between.sum() == 3
-
-
-def test_code_health_counts_buckets_and_constant_bits() -> None:
-    packed = np.array([[0b01], [0b01], [0b11], [0b00]], dtype=np.uint8)
-    health = code_health(packed)
-    assert health is not None
-    assert (health.n_codes, health.n_distinct, health.largest_bucket) == (4, 3, 2)
-    assert health.n_constant == 6
-    bits = np.array([[1, 1, 1, 0], [0, 0, 1, 0]], dtype=float)
-    assert health.correlation[0, 1] == pytest.approx(np.corrcoef(bits)[0, 1])
-    assert code_health(np.empty((0, 8), dtype=np.uint8)) is None
 
 
 @pytest.mark.parametrize(

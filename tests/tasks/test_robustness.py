@@ -23,7 +23,8 @@ from tasks.plan import make_plan
 from tasks.report import write_report
 from tasks.robustness import NothingMeasuredError, measure_robustness
 from tasks.scan import look, record
-from tasks.search import encode_file, search_file
+from tasks.search import search_file
+from tasks.search_files import encode_file
 from tasks.train import train
 
 CLIPS = (

@@ -17,13 +17,8 @@ from storage.snapshots import current_snapshot
 from storage.store import open_store
 from tasks.index import publish
 from tasks.scan import look, record
-from tasks.search import (
-    QueryFileError,
-    UnknownTrackError,
-    encode_file,
-    search_file,
-    search_track,
-)
+from tasks.search import UnknownTrackError, search_file, search_track
+from tasks.search_files import QueryFileError, encode_file
 
 HZ = (220, 330, 440, 880, 1760)
 

@@ -5,21 +5,22 @@ import pytest
 from musichash_core.config import PipelineConfig, parse_config
 from musichash_core.descriptors import description_fingerprint
 from musichash_core.errors import TrainingError
+from musichash_core.segments import WindowConfig
 from storage.errors import ArtefactMissingError
 from storage.generations import read_model_card
 from storage.store import open_store
 from tasks.describe import describe_partition, partitions_to_describe
 from tasks.extract import extract_partition
-from tasks.train import (
+from tasks.model_in_force import (
     NoModelError,
     OtherFeaturesError,
     check_can_have_model,
     check_model_reads,
     current_generation,
-    train,
     uses_default_model,
     was_trained_with,
 )
+from tasks.train import train
 
 
 @pytest.fixture
@@ -142,7 +143,11 @@ def test_without_labels_the_default_model_becomes_a_generation(
     store, catalogue, described_config, partitions_below, n_bits
 ):
     catalogue.add("a.wav", 220)
-    config = with_bits(described_config, n_bits)
+    models = with_bits(described_config, n_bits).models
+    windows = WindowConfig(max_per_track=n_bits)
+    config = described_config.model_copy(
+        update={"models": models.model_copy(update={"windows": windows})}
+    )
     partitions_below(store, catalogue.root, config)
     trained = train(store, config)
     assert trained.n_tracks == 0
@@ -151,6 +156,7 @@ def test_without_labels_the_default_model_becomes_a_generation(
     assert uses_default_model(store, trained.generation)
     card = read_model_card(open_store(store), trained.generation)
     assert card["config"]["crnn_hash"]["n_bits"] == n_bits
+    assert card["config"]["windows"] == windows.model_dump()
     assert len(card["genres"]) > 1
 
 

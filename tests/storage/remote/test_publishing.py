@@ -349,3 +349,15 @@ def test_the_store_remembers_no_more_than_digests(published, place):
     digest = hashlib.sha256(published.snapshot_path(1).read_bytes()).hexdigest()
     known = json.loads((published.work_root / "replicas.json").read_bytes())
     assert known == {"format": 1, "replicas": {place.url: [digest]}}
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[1]", b'{"replicas": 7}', b'{"format": 1}'])
+def test_a_store_whose_memory_is_damaged_publishes_all_the_same(
+    published, place, publish_next, damaged
+):
+    publish_replica(published, place.bucket())
+    path = published.work_root / "replicas.json"
+    path.write_bytes(damaged)
+    publish_next(published)
+    assert publish_replica(published, place.bucket()).snapshot.number == 2
+    assert list(json.loads(path.read_bytes())["replicas"]) == [place.url]

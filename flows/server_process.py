@@ -1,0 +1,175 @@
+"""``musichash server`` at work: Prefect's server within this process, until a signal ends it.
+
+Public: `serve_until_signal`, `check_database`, `answers`.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flows.server_settings import Database, ServerSettings, enter_prefect_environment
+from flows.server_state import Running, ServerError, StateFolder
+
+CLOSE_SECONDS = 5
+"""For open connections at the end; a page in a browser keeps one for ever."""
+
+START_SECONDS = 300
+DATABASE_SECONDS = 15
+PROBE_SECONDS = 5.0
+LOOK_AGAIN_S = 0.3
+
+
+def answers(api_url: str) -> bool:
+    """Tell whether a server is healthy."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{api_url}/health", timeout=PROBE_SECONDS) as response:
+            return bool(response.read() == b"true")
+    except (OSError, ValueError):  # URLError and HTTPError are OSErrors
+        return False
+
+
+def check_database(database: Database) -> None:
+    """Connect once, so that a wrong URL is a sentence.
+
+    Raises
+    ------
+    ServerError
+        If the database does not answer or does not let us in.
+    """
+    import asyncpg  # type: ignore[import-untyped]
+
+    async def connect() -> None:
+        connection = await asyncpg.connect(database.plain_url, timeout=DATABASE_SECONDS)
+        await connection.close()
+
+    try:
+        asyncio.run(connect())
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+        raise ServerError(
+            f"the database {database.shown} (from {database.source}) cannot be used: "
+            f"{str(e) or type(e).__name__}; correct the URL, or create user and database first"
+        ) from e
+
+
+def serve_until_signal(
+    settings: ServerSettings, state: StateFolder, on_healthy: Callable[[Running], None]
+) -> None:
+    """Run the server; SIGINT and SIGTERM end it in order.
+
+    Parameters
+    ----------
+    settings : ServerSettings
+        Checked addresses, and the database.
+    state : StateFolder
+        Prepared; credentials are made if there are none.
+    on_healthy : callable
+        Told once where the server answers.
+
+    Raises
+    ------
+    ServerError
+        If a server of this folder runs already, the port is taken, or the start fails.
+    """
+    with state.held(), _bound(settings) as listening:
+        enter_prefect_environment(settings, state, state.secret_made_once())
+        running = Running(os.getpid(), settings.api_url, settings.ui_url)
+        server = _server_class()(_config())
+        watch = threading.Thread(
+            target=_announce_when_healthy,
+            args=(server, state, running, on_healthy),
+            name="musichash-health",
+            daemon=True,
+        )
+        watch.start()
+        try:
+            asyncio.run(server.serve(sockets=[listening]))
+        except SystemExit as error:
+            raise ServerError(
+                f"Prefect's server did not start (code {error.code}): the lines above say why"
+            ) from error
+        finally:
+            server.should_exit = True
+            watch.join(PROBE_SECONDS + 1)
+            state.forget()
+        if not server.started:
+            raise ServerError("Prefect's server did not start: the lines above say why")
+
+
+@contextlib.contextmanager
+def _bound(settings: ServerSettings) -> Iterator[socket.socket]:
+    """Take the port before anything else is done, so that no other program can have it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ServerError(
+                f"nothing can listen at {settings.host} port {settings.port} ({error.strerror}); "
+                "end the program that has it, or choose another with --port"
+            ) from error
+        yield listening
+
+
+def _config() -> Any:  # noqa: ANN401 - uvicorn is imported when a server is started
+    import uvicorn
+
+    return uvicorn.Config(
+        _app,
+        factory=True,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+
+
+def _app() -> Any:  # noqa: ANN401 - an application of FastAPI
+    from prefect.server.api.server import create_app
+
+    return create_app(final=True)
+
+
+def _server_class() -> Any:  # noqa: ANN401 - uvicorn is imported when a server is started
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """A server for which a signal is the usual end, not one to die of."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            before = {
+                number: signal.signal(number, self.handle_exit)
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    return Server
+
+
+def _announce_when_healthy(
+    server: Any,  # noqa: ANN401 - uvicorn is imported when a server is started
+    state: StateFolder,
+    running: Running,
+    on_healthy: Callable[[Running], None],
+) -> None:
+    until = time.monotonic() + START_SECONDS
+    while not server.should_exit and time.monotonic() < until:
+        if server.started and answers(running.api_url):
+            state.record(running)
+            on_healthy(running)
+            return
+        time.sleep(LOOK_AGAIN_S)

@@ -1,0 +1,141 @@
+"""Ids, codes and genres of the tracks of a snapshot, as arrays: ten million take 500 MB.
+
+Public: `CodedTracks`, `coded_tracks`, `read_coded_tracks`, `rows_of`, `sampled_logits`,
+`read_sampled_logits`, `MAX_SAMPLED_LOGITS`.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from storage.errors import DamagedArtefactError
+from storage.layout import StoreLayout
+from storage.published import read_batches, read_table
+from storage.snapshots import Snapshot
+
+MAX_SAMPLED_LOGITS = 20_000
+"""Rows of which the real-valued codes are looked at: 5 MB at 64 bits."""
+
+ID_BYTES = 32
+
+
+class CodedTracks(NamedTuple):
+    """The codes of a snapshot, row by row, sorted by track id.
+
+    Attributes
+    ----------
+    track_ids : (n_tracks,) bytes of fixed length
+    codes : (n_tracks, code_bytes) uint8
+    genres : (n_tracks,) int64
+        Numbers of the predicted genres in `genre_names`.
+    genre_names : tuple of str
+    """
+
+    track_ids: NDArray[np.bytes_]
+    codes: NDArray[np.uint8]
+    genres: NDArray[np.int64]
+    genre_names: tuple[str, ...]
+
+
+def coded_tracks(codes: pa.Table, predictions: pa.Table) -> CodedTracks:
+    """Take what is measured from a codes table and the predictions of the same tracks.
+
+    Raises
+    ------
+    DamagedArtefactError
+        If the tables have different numbers of rows.
+    """
+    from storage.live_tables import (
+        packed_codes,
+    )  # loads Zarr and Numba, which 'status' does not need
+
+    if len(codes) != len(predictions):
+        raise DamagedArtefactError(
+            f"there are {len(codes)} codes and {len(predictions)} predictions; 'musichash "
+            "reconcile' makes the tables anew"
+        )
+    encoded = predictions["genre"].combine_chunks().dictionary_encode()
+    return CodedTracks(
+        track_ids=_fixed_ids(codes["track_id"]),
+        codes=packed_codes(codes),
+        genres=np.asarray(encoded.indices, dtype=np.int64),
+        genre_names=tuple(encoded.dictionary.to_pylist()),
+    )
+
+
+def read_coded_tracks(layout: StoreLayout, snapshot: Snapshot) -> CodedTracks:
+    """Read what is measured of a snapshot, and no more."""
+    return coded_tracks(
+        read_table(layout, snapshot, "codes", columns=["track_id", "code"]),
+        read_table(layout, snapshot, "predictions", columns=["genre"]),
+    )
+
+
+def _fixed_ids(column: pa.ChunkedArray) -> NDArray[np.bytes_]:
+    """Give track ids as bytes of one length, without making an object of each."""
+    parts = [_fixed_chunk(chunk) for chunk in column.chunks if len(chunk)]
+    return np.concatenate(parts) if parts else np.empty(0, f"S{ID_BYTES}")
+
+
+def _fixed_chunk(chunk: pa.Array) -> NDArray[np.bytes_]:
+    offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset :][: len(chunk) + 1]
+    if (np.diff(offsets) != ID_BYTES).any():
+        return np.array([text.encode() for text in chunk.to_pylist()])
+    data = chunk.buffers()[2]
+    return np.frombuffer(data, f"S{ID_BYTES}", count=len(chunk), offset=int(offsets[0]))
+
+
+def rows_of(track_ids: NDArray[np.bytes_], wanted: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Find tracks by id.
+
+    Parameters
+    ----------
+    track_ids : (n_tracks,) bytes
+        Sorted.
+    wanted : (n_wanted,) bytes
+
+    Returns
+    -------
+    (n_wanted,) int64
+        Their rows; -1 where there is no such track.
+    """
+    if not len(track_ids):
+        return np.full(len(wanted), -1)
+    rows = np.minimum(np.searchsorted(track_ids, wanted), len(track_ids) - 1)
+    return np.where(track_ids[rows] == wanted, rows, -1)
+
+
+def sampled_logits(columns: Iterable[pa.Array], n_codes: int) -> NDArray[np.float32]:
+    """Take at most `MAX_SAMPLED_LOGITS` rows, evenly spaced.
+
+    Parameters
+    ----------
+    columns : iterable of Array
+        Pieces of the column ``logits``, in order.
+    n_codes : int
+        Rows of all pieces together.
+
+    Returns
+    -------
+    (n_sampled, n_bits) float32
+    """
+    wanted = np.unique(
+        np.linspace(0, max(0, n_codes - 1), min(n_codes, MAX_SAMPLED_LOGITS)).astype(np.int64)
+    )
+    taken, start = [], 0
+    for column in columns:
+        rows = wanted[(wanted >= start) & (wanted < start + len(column))] - start
+        start += len(column)
+        if len(rows):
+            values = column.take(pa.array(rows)).flatten().to_numpy(zero_copy_only=False)
+            taken.append(values.reshape(len(rows), -1))
+    return np.concatenate(taken) if taken else np.empty((0, 0), np.float32)
+
+
+def read_sampled_logits(layout: StoreLayout, snapshot: Snapshot) -> NDArray[np.float32]:
+    """Read what `sampled_logits` takes, a few rows of the table at a time."""
+    _, batches = read_batches(layout, snapshot, "codes", columns=["logits"])
+    return sampled_logits((batch.column(0) for batch in batches), snapshot.counts["codes"])

@@ -1,0 +1,206 @@
+"""Which pairs of tracks to compare: by shared landmarks of their sound, and by near hash codes.
+
+Codes of networks that were trained on genres fall into few buckets, so a radius around a code
+proposes whole genres in a large catalogue: each track keeps its few nearest only. Landmarks do
+not grow with the catalogue: different recordings hardly ever share two. What is cut off is counted.
+
+Public: `Proposals`, `CodedTracks`, `propose_by_landmarks`, `propose_by_codes`, `join_proposals`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musichash_core.codes import asymmetric_distance
+from musichash_core.recording_match import N_LANDMARKS, shared_landmarks
+from tasks.duplicates_fingerprints import FingerprintShelf
+
+if TYPE_CHECKING:  # importing it loads FAISS
+    from storage.indexes import HashIndex, Neighbours
+
+MIN_LANDMARKS = 2
+"""A pair that shares so many is always proposed."""
+
+SINGLES_PER_TRACK = 10
+"""Pairs that share one landmark are proposed too, as long as there are no more of them than this
+for each track: in catalogues of a few hundred thousand tracks, where chance makes few of them."""
+
+KEYS_PER_PART = 50_000_000
+"""Landmarks sorted at once: those of 260,000 tracks, 2.5 GB while it lasts."""
+
+DURATION_TOLERANCE_S = 12.0
+"""Tracks whose lengths differ by more are not proposed for their codes: a cut of six seconds at
+each end."""
+
+QUERIES_AT_ONCE = 256
+MAX_CODE_COMPARISONS = 200_000_000_000
+"""Queries times codes: some minutes with an index that compares all. Tracks beyond are not asked
+for, and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodedTracks:
+    """The rows of the codes table, as far as proposals need them.
+
+    Attributes
+    ----------
+    packed : (n, code_bytes) uint8
+    logits : (n, n_bits) float32
+    duration_s : (n,) float64
+    is_new : (n,) bool
+        Tracks that were not there when pairs were compared last: they are asked for first.
+    """
+
+    packed: NDArray[np.uint8]
+    logits: NDArray[np.float32]
+    duration_s: NDArray[np.float64]
+    is_new: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """Pairs to compare.
+
+    Attributes
+    ----------
+    pairs : (n_pairs, 2) int64
+        Rows of the codes table, the smaller first, ascending, each pair once.
+    counts : dict
+        How many were proposed, and what was cut off.
+    """
+
+    pairs: NDArray[np.int64]
+    counts: dict[str, int]
+
+
+def propose_by_landmarks(
+    shelf: FingerprintShelf, *, per_track: int, on_progress: Callable[[int, int], None] | None
+) -> Proposals:
+    """Propose the pairs that share `MIN_LANDMARKS` landmarks, or one where that tells them apart.
+
+    Parameters
+    ----------
+    per_track : >= 1
+        A pair stays if it is among so many best ones of either of its tracks.
+    """
+    n_tracks = len(shelf.partition_of_row)
+    n_parts = max(1, -(-n_tracks * N_LANDMARKS // KEYS_PER_PART))
+    pairs, counts, n_crowded = [], [], 0
+    for part in range(n_parts):
+        shared = shared_landmarks(*shelf.landmark_keys(part, n_parts))
+        pairs.append(shared.pairs)
+        counts.append(shared.counts)
+        n_crowded += shared.n_crowded
+        if on_progress is not None:
+            on_progress(part + 1, n_parts)
+    numbers, places = np.unique(_numbers_of(np.concatenate(pairs)), return_inverse=True)
+    total = np.bincount(places, np.concatenate(counts), len(numbers)).astype(np.int64)
+    is_enough = total >= MIN_LANDMARKS
+    n_singles = int((~is_enough).sum())
+    if n_singles <= SINGLES_PER_TRACK * n_tracks:
+        is_enough[:] = True
+        n_singles = 0
+    found, total = _pairs_of(numbers[is_enough]), total[is_enough]
+    is_kept = _best_of_either(found, [-total], per_track)
+    return Proposals(
+        found[is_kept],
+        {
+            "proposed_by_landmarks": int(is_kept.sum()),
+            "cut_off_by_landmarks": int((~is_kept).sum()),
+            "cut_off_single_landmarks": n_singles,
+            "crowded_landmarks": n_crowded,
+        },
+    )
+
+
+def propose_by_codes(
+    index: "HashIndex",
+    tracks: CodedTracks,
+    *,
+    radius: int,
+    per_track: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> Proposals:
+    """Propose pairs of near codes and like durations: for each track its few nearest.
+
+    Nearness is Hamming distance, then asymmetric distance, then difference of duration.
+
+    Parameters
+    ----------
+    radius : >= 0
+        Bits that two codes may differ by.
+    """
+    n_tracks = len(tracks.packed)
+    room = MAX_CODE_COMPARISONS // max(1, n_tracks)
+    asked = np.argsort(~tracks.is_new, kind="stable")[:room]
+    found: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
+    n_cut = 0
+    for start in range(0, len(asked), QUERIES_AT_ONCE):
+        rows = asked[start : start + QUERIES_AT_ONCE]
+        answers = index.within(tracks.packed[rows], radius)
+        for row, answer in zip(rows.tolist(), answers, strict=True):
+            near, n_more = _nearest(tracks, row, answer, per_track)
+            found.append(np.stack([np.minimum(near, row), np.maximum(near, row)], axis=1))
+            n_cut += n_more
+        if on_progress is not None:
+            on_progress(start + len(rows), len(asked))
+    pairs = _pairs_of(np.unique(_numbers_of(np.concatenate(found))))
+    return Proposals(
+        pairs,
+        {
+            "proposed_by_codes": len(pairs),
+            "cut_off_by_codes": n_cut,
+            "codes_not_asked": n_tracks - len(asked),
+        },
+    )
+
+
+def _nearest(
+    tracks: CodedTracks, row: int, answer: "Neighbours", per_track: int
+) -> tuple[NDArray[np.int64], int]:
+    """Keep the nearest rows of like duration, without the row itself; count the others."""
+    difference_s = np.abs(tracks.duration_s[answer.rows] - tracks.duration_s[row])
+    is_like = (answer.rows != row) & (difference_s <= DURATION_TOLERANCE_S)
+    rows, difference_s = answer.rows[is_like], difference_s[is_like]
+    if len(rows) <= per_track:
+        return rows, 0
+    asymmetric = asymmetric_distance(tracks.logits[row][None], tracks.packed[rows])[0]
+    order = np.lexsort((rows, difference_s, asymmetric, answer.distances[is_like]))
+    return rows[order[:per_track]], len(rows) - per_track
+
+
+def join_proposals(*proposals: Proposals) -> Proposals:
+    """Bring the pairs of several sources together."""
+    pairs = _pairs_of(np.unique(_numbers_of(np.concatenate([some.pairs for some in proposals]))))
+    counts = {name: count for some in proposals for name, count in some.counts.items()}
+    return Proposals(pairs, counts | {"proposed": len(pairs)})
+
+
+def _numbers_of(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Write each pair as one number, in the order of the pairs: rows take ten times as long."""
+    return (pairs[:, 0] << 32) | pairs[:, 1]
+
+
+def _pairs_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.stack([numbers >> 32, numbers & 0xFFFFFFFF], axis=1)
+
+
+def _best_of_either(
+    pairs: NDArray[np.int64], keys: list[NDArray[np.int64]], per_track: int
+) -> NDArray[np.bool_]:
+    """Mark the pairs that are among the first `per_track` of one of their two tracks."""
+    if not len(pairs):
+        return np.zeros(0, np.bool_)
+    ends = np.concatenate([pairs[:, 0], pairs[:, 1]])
+    others = np.concatenate([pairs[:, 1], pairs[:, 0]])
+    doubled = [np.concatenate([key, key]) for key in keys]
+    order = np.lexsort((others, *doubled[::-1], ends))
+    begins = np.flatnonzero(np.r_[True, np.diff(ends[order]) != 0])
+    sizes = np.diff(np.r_[begins, len(order)])
+    place = np.arange(len(order)) - np.repeat(begins, sizes)
+    is_first = np.zeros(len(order), np.bool_)
+    is_first[order] = place < per_track
+    return np.asarray(is_first[: len(pairs)] | is_first[len(pairs) :])
