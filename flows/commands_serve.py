@@ -16,6 +16,7 @@ from flows.commands_server import HomeOption, PortOption
 from flows.environment import QUIET
 from flows.options import (
     CataloguesOption,
+    ClusterOption,
     ConfigOption,
     JsonOption,
     LabelsOption,
@@ -24,6 +25,7 @@ from flows.options import (
     StoreOption,
     WorkerMemoryOption,
     WorkersOption,
+    cluster_from,
     write_json,
 )
 from flows.server_automations import SHORTEST_SILENCE_S, SILENT_SECONDS
@@ -51,6 +53,7 @@ def serve(
     workers: WorkersOption = None,
     worker_memory: WorkerMemoryOption = None,
     scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     at: Annotated[
         str | None, typer.Option("--at", metavar="HH:MM", help="Begin a night at this time; 02:00.")
     ] = None,
@@ -108,15 +111,11 @@ def serve(
         raise ServerUsageError("--json is of --dry-run alone: without it, serve does not end")
     check_catalogues(catalogue)
     settings = load_config(config)
-    where = {
-        "scheduler": scheduler,
-        "n_workers": workers,
-        "worker_memory_bytes": None if worker_memory is None else worker_memory * 1_000_000,
-    }
+    where = cluster_from(workers, worker_memory, scheduler, cluster)
     common = {
         "store": str(Path(store).absolute()),
         "config": None if config is None else settings.model_dump(mode="json"),
-        "cluster": where if any(where.values()) else None,
+        "cluster": where.model_dump(mode="json", exclude_defaults=True) or None,
     }
     served = Served(
         name=_name(name, store),

@@ -73,7 +73,7 @@ def server(
     for them once. Other commands use this server where MUSICHASH_SERVER=on is set.
 
     [bold]Examples:[/bold]
-    musichash server
+    musichash server --port 4300
     musichash server --host 0.0.0.0 --behind-tls-proxy https://music.example.org
     musichash server credentials --show
     """
@@ -129,8 +129,8 @@ def credentials(
     """Say where the server's credentials are, and how programs use them.
 
     [bold]Examples:[/bold]
-    musichash server credentials
     musichash server credentials --show
+    musichash server credentials --home /var/lib/musichash
     """
     state = StateFolder(home)
     secret = state.secret()
@@ -147,7 +147,7 @@ def rotate(home: HomeOption = None) -> None:
 
     The server must not run: its clients, a run at work among them, hold the old ones.
 
-    [bold]Example:[/bold] musichash server rotate
+    [bold]Example:[/bold] musichash server rotate --home /var/lib/musichash
     """
     state = StateFolder(home)
     state.prepare()
@@ -162,7 +162,7 @@ def rotate(home: HomeOption = None) -> None:
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Say whether the server runs, and where; exit code 1 if it does not.
 
-    [bold]Example:[/bold] musichash server status
+    [bold]Example:[/bold] musichash server status --json
     """
     from flows.server_process import answers
 

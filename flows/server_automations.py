@@ -48,7 +48,8 @@ def ensure_automations(
     silent_seconds : int
         After which a run without a heartbeat is held to have crashed.
     notify : str, optional
-        Block to notify, ``type/name``; without one the server's event feed has the report.
+        Block to notify, ``type/name``; without one it stays as it is, at first in the server's
+        event feed alone.
 
     Returns
     -------
@@ -69,6 +70,8 @@ def ensure_automations(
             continue
         first = existing[0]
         wanted.enabled = first.enabled
+        if wanted.name == REPORTED_NAME and notify is None:
+            wanted.actions = first.actions  # another store's serve, or the operator, chose them
         if _content(first) != _content(wanted):
             client.update_automation(first.id, wanted)
             said.append(f"automation brought up to date: {wanted.name}")

@@ -171,5 +171,20 @@ def _announce_when_healthy(
         if server.started and answers(running.api_url):
             state.record(running)
             on_healthy(running)
+            _tell_systemd()
             return
         time.sleep(LOOK_AGAIN_S)
+
+
+def _tell_systemd() -> None:
+    """Let units that come after this one begin, where systemd waits for word (Type=notify)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):  # of the abstract name space
+        address = "\0" + address[1:]
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told,
+    ):
+        told.sendto(b"READY=1", address)

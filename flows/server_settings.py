@@ -1,6 +1,7 @@
 """What ``musichash server`` is told, and the settings of Prefect that follow from it.
 
-Public: `ServerSettings`, `Database`, `database_from`, `check_addresses`, `prefect_environment`.
+Public: `ServerSettings`, `Database`, `database_from`, `check_addresses`, `prefect_environment`,
+`enter_prefect_environment`.
 """
 
 import ipaddress

@@ -3,7 +3,7 @@
 The folder belongs to one user and holds ``credentials`` (the string that the server and its clients
 share, mode 0600), ``server.lock`` (held while a server runs), ``server.json`` (where it answers;
 gone after an orderly end) and ``prefect/`` (Prefect's own files, the SQLite database among them).
-Public: `ServerError`, `StateFolder`, `Running`, `default_home`.
+Public: `ServerError`, `ServerUsageError`, `StateFolder`, `Running`, `default_home`.
 """
 
 import contextlib

@@ -105,18 +105,28 @@ def write_pairs(layout: StoreLayout, kept: KeptPairs) -> Path:
         "counts": kept.counts,
     }
     metadata = {_FACTS: json.dumps(facts, sort_keys=True).encode()}
-    temporary = path.with_name(f"{LEFTOVER_PREFIX}{os.getpid()}-{path.name}")
+    table = kept.pairs.combine_chunks().replace_schema_metadata(metadata)
     try:
-        make_folder(path.parent)
-        write_table(temporary, kept.pairs.combine_chunks().replace_schema_metadata(metadata))
-        place_file(temporary, path)
+        try:
+            _place(path, table)
+        except FileNotFoundError:  # a run that began meanwhile swept the temporary file away
+            _place(path, table)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(
             f"the pairs {path} cannot be written: {error.strerror}; check owner, permissions and "
             "free space of the store"
         ) from error
     return path
+
+
+def _place(path: Path, table: pa.Table) -> None:
+    make_folder(path.parent)
+    temporary = path.with_name(f"{LEFTOVER_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        write_table(temporary, table)
+        place_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_pairs(layout: StoreLayout) -> KeptPairs | None:

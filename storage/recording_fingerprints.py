@@ -1,9 +1,9 @@
 """Fingerprints and landmarks of the tracks of a feature partition: a cache, one file per partition.
 
 ``work/duplicates/fingerprints-<feature fingerprint>-<format>/<partition>.parquet`` is about a
-hundredth of the frames that it is made of. A partition never changes, so neither does its file; it
-can be removed at any time. Files of partitions that the current snapshot does not list are
-removed by `remove_other_fingerprints`.
+hundredth of the frames that it is made of. A partition never changes, so neither does its file;
+it can be removed at any time. Files of partitions that the current snapshot does not list, and of
+other features, are removed by `remove_other_fingerprints`.
 
 Public: `FingerprintedTrack`, `write_fingerprints`, `read_fingerprints`, `read_landmark_keys`,
 `has_fingerprints`, `remove_other_fingerprints`.
@@ -19,10 +19,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from musichash_core.recording_match import FINGERPRINT_FORMAT, Landmarks, RecordingFingerprint
-from storage.atomic import LEFTOVER_PREFIX, make_folder, place_file
+from storage.atomic import LEFTOVER_PREFIX, make_folder, place_file, remove_folder
 from storage.errors import ArtefactMissingError, StoreError
 from storage.layout import StoreLayout
-from storage.tables import read_part, write_rows
+from storage.tables import read_part, table_of, write_table
 
 _SUFFIX = ".parquet"
 
@@ -97,17 +97,27 @@ def write_fingerprints(
         }
         for track in tracks
     ]
-    temporary = path.with_name(f"{LEFTOVER_PREFIX}{os.getpid()}-{path.name}")
+    table = table_of(rows, _SCHEMA)
     try:
-        make_folder(path.parent)
-        write_rows(temporary, rows, _SCHEMA)
-        place_file(temporary, path)
+        try:
+            _place(path, table)
+        except FileNotFoundError:  # a run that began meanwhile swept the temporary file away
+            _place(path, table)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(
             f"the fingerprints {path} cannot be written: {error.strerror}; check owner, "
             "permissions and free space of the store"
         ) from error
+
+
+def _place(path: Path, table: pa.Table) -> None:
+    make_folder(path.parent)
+    temporary = path.with_name(f"{LEFTOVER_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        write_table(temporary, table)
+        place_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_fingerprints(
@@ -154,7 +164,13 @@ def read_landmark_keys(
 def remove_other_fingerprints(
     layout: StoreLayout, feature_fingerprint: str, kept: Collection[str]
 ) -> int:
-    """Remove the fingerprints of all partitions but some; give how many that were."""
+    """Remove the fingerprints of all partitions but some, and those of other features.
+
+    Returns
+    -------
+    int
+        Partitions of these features whose fingerprints were removed.
+    """
     folder = _folder(layout, feature_fingerprint)
     n_removed = 0
     try:
@@ -165,4 +181,7 @@ def remove_other_fingerprints(
         if path.suffix == _SUFFIX and path.stem not in kept and not path.name.startswith("."):
             path.unlink(missing_ok=True)
             n_removed += 1
+    for other in folder.parent.glob("fingerprints-*"):
+        if other != folder:
+            remove_folder(other)
     return n_removed

@@ -68,10 +68,14 @@ class Windows:
     codes : (n_windows, code_bytes) uint8
     logits : (n_windows, n_bits) float32, optional
         What the codes are the signs of.
+    starts_s : (n_windows,) float32, optional
+        Of an excerpt: where each begins in it, seconds; then hits say where in a track the excerpt
+        itself begins.
     """
 
     codes: NDArray[np.uint8]
     logits: NDArray[np.float32] | None = None
+    starts_s: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +93,8 @@ class Hits:
     n_within : int or None
         How many lie in the radius that was asked for, those beyond `k` too.
     starts_s : (n,) float64 or None
-        Of a search by windows: where in each track its nearest window begins, seconds; not a
-        number for what was found by the code of the whole track.
+        Of a search by windows: where in each track its nearest window begins, or an excerpt does
+        that is like it, seconds; not a number for what was found by the code of the whole track.
     window_distances : (n,) float64 or None
         Of a search by windows: mean over the query's windows of the Hamming distance to the nearest
         window of the track, likewise.

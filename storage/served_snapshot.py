@@ -230,12 +230,15 @@ class ServedSnapshot:
         if reach.radius is not None:
             is_kept &= found.distances <= reach.radius
         kept = np.flatnonzero(is_kept)[: reach.k]
+        starts_s = found.starts_s
+        if windows.starts_s is not None:
+            starts_s = np.maximum(0.0, starts_s - windows.starts_s[found.query_windows])
         rows = found.rows[kept]
         return Hits(
             rows,
             hamming_distance(query.code, self.codes_of(rows)).astype(np.int32),
             None if query.logits is None else self._asymmetric(query.logits, rows),
-            starts_s=found.starts_s[kept],
+            starts_s=starts_s[kept],
             window_distances=found.distances[kept],
         )
 

@@ -112,9 +112,10 @@ def _settings(kind: IndexKind) -> IndexSettings:
 
 
 def _table(rng: np.random.Generator, codes: NDArray[np.uint8]) -> _Table:
-    first = np.sort(rng.integers(0, 1 << 64, len(codes), dtype=np.uint64)).astype(">u8")
-    second = rng.integers(0, 1 << 64, len(codes), dtype=np.uint64)
-    ids = np.column_stack([first, second]).view(np.uint8).reshape(len(codes), ID_BYTES)
+    ids = np.empty((len(codes), 2), dtype=">u8")  # the first byte is the highest
+    ids[:, 0] = np.sort(rng.integers(0, 1 << 64, len(codes), dtype=np.uint64))
+    ids[:, 1] = rng.integers(0, 1 << 64, len(codes), dtype=np.uint64)
+    ids = ids.view(np.uint8).reshape(len(codes), ID_BYTES)
     return _Table(ids, KeyedCodes(_id_column(ids), codes))
 
 

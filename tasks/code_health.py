@@ -54,7 +54,7 @@ class HealthTables(NamedTuple):
 def check_health(
     layout: StoreLayout,
     snapshot: Snapshot,
-    tables: HealthTables,
+    tables: HealthTables | None = None,
     config: HealthConfig | None = None,
 ) -> HealthRecord:
     """Measure a snapshot that is about to be published, and keep what was found.
@@ -63,6 +63,8 @@ def check_health(
     ----------
     snapshot : Snapshot
         Its files are written, and it has no number yet.
+    tables : HealthTables, optional
+        Its tables; without them they are read.
     config : HealthConfig, optional
         Without it, the thresholds of the current snapshot's run.
 
@@ -73,8 +75,11 @@ def check_health(
     """
     earlier = current_snapshot(layout)
     config = config or _thresholds_of(layout, earlier)
-    now = coded_tracks(tables.codes, tables.predictions)
-    logits = sampled_logits(tables.codes["logits"].chunks, len(now.codes))
+    if tables is None:
+        now, logits = read_coded_tracks(layout, snapshot), read_sampled_logits(layout, snapshot)
+    else:
+        now = coded_tracks(tables.codes, tables.predictions)
+        logits = sampled_logits(tables.codes["logits"].chunks, len(now.codes))
     record = _measure(layout, snapshot, earlier, now, logits, config)
     write_health(layout, record)
     alarms = [fault for fault in find_faults(record.figures, config) if fault.level == "alarm"]

@@ -1,10 +1,11 @@
 """Fingerprints of the published tracks: made of the stored frames once, kept, read where needed.
 
-Public: `plan_of`, `listed_partitions`, `make_fingerprints`, `FingerprintShelf`, `MadeFingerprints`.
+Public: `plan_of`, `listed_partitions`, `make_fingerprints`, `FingerprintShelf`, `LandmarkKeys`,
+`MadeFingerprints`.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -190,25 +191,17 @@ class FingerprintShelf:
                 "and ask again"
             ) from error
 
-    def landmark_keys(self, part: int, n_parts: int) -> LandmarkKeys:
-        """Give one part of the landmarks of all tracks: those whose key leaves `part`.
-
-        Parameters
-        ----------
-        part, n_parts : int
-            Keys are divided by `n_parts`, so that all tracks' shares of one key are together.
-        """
-        found: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
-        owners: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    def landmark_keys(self) -> Iterator[LandmarkKeys]:
+        """Give the landmarks of all tracks, partition by partition; each track once."""
         for position, name in enumerate(self._names):
-            for track_id, keys in self._keys_of(name):
+            keys: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+            owners: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+            for track_id, some in self._keys_of(name):
                 row = self._rows.get(track_id, -1)
-                if row < 0 or self.partition_of_row[row] != position:
-                    continue
-                chosen = keys if n_parts == 1 else keys[keys % np.uint64(n_parts) == part]
-                found.append(chosen)
-                owners.append(np.full(len(chosen), row, np.int64))
-        return LandmarkKeys(np.concatenate(found), np.concatenate(owners))
+                if row >= 0 and self.partition_of_row[row] == position:
+                    keys.append(some)
+                    owners.append(np.full(len(some), row, np.int64))
+            yield LandmarkKeys(np.concatenate(keys), np.concatenate(owners))
 
     def partition_of(self, row: int) -> str | None:
         """Name the partition of a track; None where none has it."""

@@ -7,8 +7,10 @@ not grow with the catalogue: different recordings hardly ever share two. What is
 Public: `Proposals`, `CodedTracks`, `propose_by_landmarks`, `propose_by_codes`, `join_proposals`.
 """
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import asymmetric_distance
 from musichash_core.recording_match import N_LANDMARKS, shared_landmarks
-from tasks.duplicates_fingerprints import FingerprintShelf
+from tasks.duplicates_fingerprints import FingerprintShelf, LandmarkKeys
 
 if TYPE_CHECKING:  # importing it loads FAISS
     from storage.indexes import HashIndex, Neighbours
@@ -29,7 +31,7 @@ SINGLES_PER_TRACK = 10
 for each track: in catalogues of a few hundred thousand tracks, where chance makes few of them."""
 
 KEYS_PER_PART = 50_000_000
-"""Landmarks sorted at once: those of 260,000 tracks, 2.5 GB while it lasts."""
+"""Landmarks sorted at once: those of 260,000 tracks, 3 GB while it lasts."""
 
 DURATION_TOLERANCE_S = 12.0
 """Tracks whose lengths differ by more are not proposed for their codes: a cut of six seconds at
@@ -89,13 +91,13 @@ def propose_by_landmarks(
     n_tracks = len(shelf.partition_of_row)
     n_parts = max(1, -(-n_tracks * N_LANDMARKS // KEYS_PER_PART))
     pairs, counts, n_crowded = [], [], 0
-    for part in range(n_parts):
-        shared = shared_landmarks(*shelf.landmark_keys(part, n_parts))
+    for number, part in enumerate(_divided(shelf, n_parts), 1):
+        shared = shared_landmarks(part.keys, part.owners)
         pairs.append(shared.pairs)
         counts.append(shared.counts)
         n_crowded += shared.n_crowded
         if on_progress is not None:
-            on_progress(part + 1, n_parts)
+            on_progress(number, n_parts)
     numbers, places = np.unique(_numbers_of(np.concatenate(pairs)), return_inverse=True)
     total = np.bincount(places, np.concatenate(counts), len(numbers)).astype(np.int64)
     is_enough = total >= MIN_LANDMARKS
@@ -114,6 +116,34 @@ def propose_by_landmarks(
             "crowded_landmarks": n_crowded,
         },
     )
+
+
+def _divided(shelf: FingerprintShelf, n_parts: int) -> Iterator[LandmarkKeys]:
+    """Divide the landmarks of all tracks by their keys, so that those of one key are together.
+
+    More than one part goes through files in the folder for temporary ones: 3 kB for each track.
+    """
+    if n_parts == 1:
+        parts = list(shelf.landmark_keys())
+        yield LandmarkKeys(
+            np.concatenate([np.empty(0, np.uint64), *(part.keys for part in parts)]),
+            np.concatenate([np.empty(0, np.int64), *(part.owners for part in parts)]),
+        )
+        return
+    with tempfile.TemporaryDirectory(prefix="musichash-landmarks-") as folder:
+        paths = [Path(folder, str(part)) for part in range(n_parts)]
+        for some in shelf.landmark_keys():
+            part_of = (some.keys % np.uint64(n_parts)).astype(np.int64)
+            for part in np.unique(part_of).tolist():
+                chosen = part_of == part
+                both = np.stack([some.keys[chosen], some.owners[chosen].astype(np.uint64)])
+                with paths[part].open("ab") as file:
+                    file.write(np.ascontiguousarray(both.T).tobytes())
+        for path in paths:
+            read = np.fromfile(path, np.uint64) if path.exists() else np.empty(0, np.uint64)
+            columns = read.reshape(-1, 2)
+            yield LandmarkKeys(columns[:, 0].copy(), columns[:, 1].astype(np.int64))
+            path.unlink(missing_ok=True)
 
 
 def propose_by_codes(

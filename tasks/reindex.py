@@ -35,6 +35,7 @@ from storage.snapshots import Snapshot, publish_snapshot
 from storage.store import open_store
 from storage.tables import part_length, part_schema
 from tasks.account import Counted, accounted
+from tasks.code_health import check_health
 from tasks.ledger import closed
 
 STATED = ("min_distance_recall", "compact_share", "delta_from")
@@ -224,6 +225,8 @@ def reindex(
         If no index may be published.
     DamagedArtefactError
         If the codes table is damaged: 'musichash reconcile' rebuilds it.
+    CodeHealthAlarmError
+        If the codes raise an alarm that blocks.
     """
     layout = open_store(store)
     current = require_snapshot(layout)
@@ -247,6 +250,7 @@ def reindex(
     following = with_index(current, written)
     if is_unchanged(current, following):
         return Reindexed(current, False, damaged, replace(record, snapshot=current.number))
+    check_health(layout, following)
     complete = with_runs_table(layout, following, closed(record))
     number = publish_snapshot(layout, complete)
     return Reindexed(replace(complete, number=number), True, (), replace(record, snapshot=number))

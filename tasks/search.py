@@ -241,7 +241,8 @@ class PublishedCatalogue:
             if by == "auto" and not is_excerpt(file.facts["duration_s"]):
                 by = "track"
             query = _query_of_logits(file.encoded.hash_logits)
-            windows = Windows(file.windows.codes, file.windows.logits)
+            starts_s = file.windows.starts_s if is_excerpt(file.facts["duration_s"]) else None
+            windows = Windows(file.windows.codes, file.windows.logits, starts_s)
             asking = Asking(reach or Reach(), filters or Filters(), by, is_explained)
             return asking.answer(served, path, query, windows, file.facts)
 

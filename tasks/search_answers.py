@@ -54,7 +54,8 @@ class Match:
     path : str
         First location, with its catalogue root.
     starts_s : float or None
-        Of what was found by segments: the second of the track at which the nearest window begins.
+        Of what was found by segments: the second of the track at which the excerpt begins, to some
+        2.5 s, or of a longer query its nearest window.
     window_distance : float or None
         Of what was found by segments: mean over the query's windows of the Hamming distance to the
         nearest window of the track, bits.

@@ -57,23 +57,33 @@ class FaissLists:
     def nearest(self, queries: NDArray[np.uint8], k: int, n_probed: int) -> Found:
         """Find the `k` nearest of the codes in the lists nearest to each query, and their ties.
 
-        In ascending order of distance for each query.
+        In ascending order of distance for each query, of which there is at least one.
         """
-        n_asked = min(k + TIES_LOOKED_FOR, self._n_codes)
         faiss = on_one_thread()
         read = faiss.SearchParametersIVF(nprobe=n_probed)
-        distances, ids = self._index.search(queries, n_asked, params=read)
-        while n_asked < self._n_codes and self._may_have_more(distances, ids, k):
-            n_asked = min(4 * n_asked, self._n_codes)
-            distances, ids = self._index.search(queries, n_asked, params=read)
-        is_answer = (distances <= distances[:, k - 1 : k]) & (ids >= 0)
-        limits = np.concatenate([[0], np.cumsum(is_answer.sum(axis=1))])
-        return Found(limits, distances[is_answer], ids[is_answer])
+        n_asked = min(k + TIES_LOOKED_FOR, self._n_codes)
+        left = np.arange(len(queries))
+        parts = []
+        while len(left):
+            distances, ids = self._index.search(queries[left], n_asked, params=read)
+            has_more = self._may_have_more(distances, ids, k) & (n_asked < self._n_codes)
+            is_answer = (distances <= distances[:, k - 1 : k]) & (ids >= 0) & ~has_more[:, None]
+            query = np.repeat(left, is_answer.sum(axis=1))
+            parts.append((query, distances[is_answer], ids[is_answer]))
+            left, n_asked = left[has_more], min(4 * n_asked, self._n_codes)
+        queried, near, numbers = (np.concatenate(some) for some in zip(*parts, strict=True))
+        order = np.argsort(queried, kind="stable")
+        counts = np.bincount(queried, minlength=len(queries))
+        limits = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Found(limits, near[order], numbers[order])
 
     @staticmethod
-    def _may_have_more(distances: NDArray[np.int32], ids: NDArray[np.int64], k: int) -> bool:
-        """Whether all answers to a query tie with its k-th, as one that was not asked for may."""
-        return bool(((distances[:, -1] == distances[:, k - 1]) & (ids[:, -1] >= 0)).any())
+    def _may_have_more(
+        distances: NDArray[np.int32], ids: NDArray[np.int64], k: int
+    ) -> NDArray[np.bool_]:
+        """Tell of which queries all answers tie with the k-th, as some not asked for may."""
+        is_tied: NDArray[np.bool_] = (distances[:, -1] == distances[:, k - 1]) & (ids[:, -1] >= 0)
+        return is_tied
 
     def within(self, queries: NDArray[np.uint8], radius: int, n_probed: int) -> Found:
         """Find the codes within `radius` bits in the lists nearest to each query."""

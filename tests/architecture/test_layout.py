@@ -28,7 +28,13 @@ TOP_LEVEL = {
     "Makefile",
     ".ci",
 }
-DOTFILES = {".gitignore", ".gitattributes", ".importlinter", ".pre-commit-config.yaml"}
+DOTFILES = {
+    ".dockerignore",
+    ".gitignore",
+    ".gitattributes",
+    ".importlinter",
+    ".pre-commit-config.yaml",
+}
 MAX_LINES = 500
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "shared"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -106,6 +112,8 @@ def commands(group=None, path=()):
     group = group or typer.main.get_command(cli.app)
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
+            if command.invoke_without_command:  # a group that is a command by itself too
+                yield " ".join((*path, name)), command
             yield from commands(command, (*path, name))
         else:
             yield " ".join((*path, name)), command
@@ -124,7 +132,7 @@ def test_every_command_has_an_example_in_its_help(name):
     assert re.search(rf"\[bold\]Examples?:\[/bold\]\s+musichash {name} ", COMMANDS[name].help)
 
 
-GROUPS = "bench|collections|models|replica|snapshots"
+GROUPS = "bench|collections|models|replica|server|snapshots"
 MENTION = re.compile(rf"musichash ((?:(?:{GROUPS}) )?[a-z]+)((?: [^'`\n;,]*)?)")
 
 

@@ -27,6 +27,7 @@ SUFFIXES = {".ogg", ".opus", ".mp3", ".flac", ".wav"}
 SHORTEST_S, LONGEST_S = 20.0, 160.0
 PER_FOLDER = 2
 EXCERPT = "excerpt of 15 s"
+DONE_WITH_FAILURES = 3
 FLAC = ({"format": "FLAC", "subtype": "PCM_16"}, "flac")
 
 
@@ -98,7 +99,10 @@ def write_versions(path, number, root):
 
 def run(*arguments):
     command = Path(sys.executable).with_name("musichash")
-    return subprocess.run([command, *arguments], check=True, capture_output=True, text=True).stdout
+    done = subprocess.run([command, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, DONE_WITH_FAILURES):
+        sys.exit(f"musichash {arguments[0]} ended with {done.returncode}")
+    return done.stdout
 
 
 def main(music, folder, n_tracks):
@@ -172,4 +176,5 @@ if __name__ == "__main__":
     parser.add_argument("--folder", required=True)
     parser.add_argument("--tracks", type=int, default=64)
     chosen = parser.parse_args()
-    main(chosen.music, chosen.folder, chosen.tracks)
+    folders = [str(Path(folder).resolve()) for folder in (*chosen.music, chosen.folder)]
+    main(folders[:-1], folders[-1], chosen.tracks)

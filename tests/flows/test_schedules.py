@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +27,7 @@ from musichash_core.config import load_config
 
 PATIENCE_S = 240
 CRASH_AFTER_S = 60
+SETTLED_S = 10
 COMMAND = Path(sys.executable).with_name("musichash")
 ROOT = Path(__file__).parents[2]
 READY = "Ctrl-C ends"
@@ -371,6 +374,70 @@ def test_the_shipped_deployments_are_accepted_and_a_worker_runs_the_night(machin
             worker.terminate()
             worker.wait(60)
     assert "6 done" in done.state.message, log.read_text()
+
+
+@contextmanager
+def listening():
+    """Answer every request to a port of this machine; give its address and what came."""
+    came = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            came.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_port}/", came
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@pytest.mark.integration
+@pytest.mark.slow  # half a minute, and the server's start
+@pytest.mark.timeout(600)
+def test_a_block_is_told_of_a_run_that_failed(machine, server):
+    from prefect import flow
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+    from prefect.states import Completed, Failed
+
+    from flows.server_automations import REPORTED_NAME, ensure_automations
+
+    @flow
+    def small():
+        pass
+
+    log = machine.root / "server.log"
+    with machine.client() as client, listening() as (address, came):
+        block = CustomWebhookNotificationBlock(
+            name="night", url=address, json_data={"text": "{{subject}}: {{body}}"}, secrets={}
+        )
+        block.save("night", overwrite=True)
+        ensure_automations(client)
+        said = ensure_automations(client, notify="custom-webhook/night")
+        assert said == [f"automation brought up to date: {REPORTED_NAME}"]
+        assert ensure_automations(client, notify="custom-webhook/night") == []
+        with pytest.raises(ServerUsageError, match="page Blocks"):
+            ensure_automations(client, notify="slack-webhook/none")
+        time.sleep(SETTLED_S)  # the server's triggers learn of a change a moment later
+        for tags, state in (
+            (["musichash"], Completed(message="well")),
+            (["another"], Failed(message="not ours")),
+            (["musichash"], Failed(message="the disk is full")),
+        ):
+            run = client.create_flow_run(small, tags=tags)
+            client.set_flow_run_state(run.id, state, force=True)
+        wait_for(lambda: came, log)
+        assert len(came) == 1
+        assert "the disk is full" in came[0]
+        assert ensure_automations(client) == []  # of another store that names no block
 
 
 async def _next(when, start):

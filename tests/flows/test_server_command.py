@@ -317,11 +317,15 @@ def test_a_second_one_is_refused_with_the_reason(live, tmp_path):
 @pytest.mark.slow  # half a minute: three starts of a server
 def test_it_ends_in_order_keeps_its_credentials_and_forgets_them_when_rotated(tmp_path):
     home = tmp_path / "home"
-    with started(home) as live:
-        first = live.secret
-        assert live.end(signal.SIGTERM) == 0
-        assert "the server has ended" in live.log.read_text()
-        assert not (home / "server.json").exists()
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(LONG_S)
+        with started(home, NOTIFY_SOCKET=str(tmp_path / "notify")) as live:
+            assert systemd.recv(100) == b"READY=1"
+            first = live.secret
+            assert live.end(signal.SIGTERM) == 0
+            assert "the server has ended" in live.log.read_text()
+            assert not (home / "server.json").exists()
     with started(home) as live:
         assert live.secret == first
         assert live.end(signal.SIGINT) == 0

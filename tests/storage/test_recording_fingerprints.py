@@ -69,10 +69,12 @@ def test_writing_twice_gives_the_same_bytes_and_leaves_nothing_else(layout):
 def test_fingerprints_of_partitions_that_are_gone_are_removed(layout):
     for name in ("p1", "p2", "p3"):
         write_fingerprints(layout, FEATURES, name, [track("a", 5)])
+    write_fingerprints(layout, "ba9876543210", "p1", [track("a", 5)])
     assert remove_other_fingerprints(layout, FEATURES, {"p2", "p9"}) == 2
     assert [has_fingerprints(layout, FEATURES, name) for name in ("p1", "p2", "p3")] == [
         *(False, True, False)
     ]
+    assert not has_fingerprints(layout, "ba9876543210", "p1")
 
 
 def test_missing_and_damaged_fingerprints_are_errors(layout):

@@ -120,7 +120,7 @@ def test_a_plan_grows_with_the_codes_and_measures_nothing():
         plan_bench(IndexBench(codes=(size,), bits=(64,), kinds=("ivf",)))[0]
         for size in (100_000, 10_000_000)
     )
-    assert 50 * small.cpu_s < large.cpu_s < 600
+    assert 10 * small.cpu_s < large.cpu_s < 600
     assert 160e6 < large.memory_bytes < 8e9
 
 

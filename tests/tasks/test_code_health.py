@@ -274,6 +274,7 @@ def test_without_thresholds_those_of_the_current_snapshot_count(nights):
 
     record = check_health(nights.layout, snapshot, tables)
 
+    assert check_health(nights.layout, snapshot) == record  # which reads them itself
     assert record.thresholds.bit_share_alarm == 0.11
     assert record.thresholds.bit_share_warn == 0.1
 

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from musichash_core.config import PipelineConfig
+from musichash_core.index_config import IndexBudgetError
 from storage.errors import ArtefactMissingError
+from storage.indexes import HashIndex
 from storage.runs import start_run
 from storage.snapshots import current_snapshot, list_snapshots
 from storage.store import open_store
@@ -98,6 +100,21 @@ def test_the_same_content_again_is_no_new_snapshot(ready, store):
     assert second.snapshot == first.snapshot
     assert second.record.snapshot == 1
     assert list_snapshots(open_store(store)) == [1]
+
+
+def test_the_index_is_of_the_kind_that_the_configuration_says(ready, store):
+    first = ready(**GENEROUS)
+    second = ready(n_done=0, n_reused=2, index={"kind": "multihash"}, **GENEROUS)
+    assert second.is_new
+    assert second.snapshot.digest == first.snapshot.digest  # the content is the same
+    layout = open_store(store)
+    assert HashIndex.load(layout, second.snapshot).kind == "multihash"
+    assert verify_store(store)["findings"] == []
+    again = ready(n_done=0, n_reused=2, index={"kind": "multihash"}, **GENEROUS)
+    assert not again.is_new
+    with pytest.raises(IndexBudgetError, match="keeps to max_memory_mb"):
+        ready(n_done=0, n_reused=2, index={"max_memory_mb": 1e-9}, **GENEROUS)
+    assert current_snapshot(layout) == second.snapshot
 
 
 def test_partitions_made_anew_under_other_names_are_published(ready, store, config, three_tracks):

@@ -156,6 +156,12 @@ def test_an_excerpt_finds_its_track_and_the_second(sweeps, config, tmp_path):
         assert answer.matches[0].path == str(paths[1])
         assert answer.matches[0].starts_s == pytest.approx(30, abs=3)
         assert len(answer.matches) == 3
+    soundfile.write(excerpt, 0.5 * y[25 * sr : 40 * sr], sr)
+    longer = search_file(published.store, str(excerpt), config, by="segments", k=1)
+    assert longer.matches[0].path == str(paths[1])
+    assert longer.matches[0].starts_s == pytest.approx(
+        25, abs=2.6
+    )  # half of what lies between windows
     whole = search_file(published.store, str(excerpt), config, by="track", k=3)
     assert whole.by == "track"
     assert all(match.starts_s is match.window_distance is None for match in whole.matches)
