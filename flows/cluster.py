@@ -146,6 +146,21 @@ class Workers:
         return 0 if self._client is None else sum(self._client.nthreads().values())
 
     @property
+    def have_started(self) -> bool:
+        """Whether workers were started or found."""
+        return self._client is not None
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function on some worker, which has loaded more than this process needs.
+
+        A worker that dies costs nothing: then it is called here.
+        """
+        future = self.client.submit(function, *arguments, pure=False)
+        outcome = self._outcome_of(future)
+        result: T = function(*arguments) if isinstance(outcome, KilledWorker) else outcome
+        return result
+
+    @property
     def client(self) -> Client:
         """The connection to the scheduler; starts or finds the workers."""
         if self._client is None:

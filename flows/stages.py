@@ -165,6 +165,7 @@ def train_stage(
         device=device,
         on_event=on_event,
         say=night.reporter.say,
+        call=night.workers.call if night.workers.have_started else None,
     )
     if not trained.is_candidate:
         night.plan = replace(plan, generation=trained.generation)

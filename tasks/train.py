@@ -76,7 +76,7 @@ class TrainedGeneration:
         )
 
 
-def train(
+def train(  # noqa: PLR0913 - three of them only tell the caller, or are called
     store: str,
     config: PipelineConfig,
     *,
@@ -84,6 +84,7 @@ def train(
     as_candidate: bool = False,
     on_event: "Callable[[TrainingEvent], None] | None" = None,
     say: Callable[[str], None] | None = None,
+    call: Callable[..., Any] | None = None,
 ) -> TrainedGeneration:
     """Train on every labelled track that has features, and select the result for the next snapshot.
 
@@ -101,6 +102,9 @@ def train(
         Called after each epoch.
     say : callable, optional
         Told whether a stopped training is gone on with.
+    call : callable, optional
+        Calls a function with its arguments where torch is loaded already, to install the default
+        model; here without it.
 
     Raises
     ------
@@ -111,12 +115,7 @@ def train(
     ArtefactMissingError
         If the encoder is "musicnn" and a partition is not described yet.
     """
-    from musichash_core.compute_device import choose_device
-    from storage.checkpoints import StorableModels, save_models
-    from storage.training_state_store import remove_training_state
-    from tasks.resumable_training import train_resumably
-
-    torch_device = choose_device(device)
+    check_device(device)
     layout = open_store(store)
     fingerprint = config.feature_fingerprint
     facts = read_extracted(layout, fingerprint).facts
@@ -132,7 +131,11 @@ def train(
             partition_of or len({row.label for row in catalogue.rows} - {None}) < MIN_LABELS
         )
         if has_all_labels and _may_install_default(layout, config):
-            generation, summary = install_default_model(layout, config)
+            generation, summary = (
+                install_default_model(layout, config)
+                if call is None
+                else call(install_default_model, layout, config)
+            )
             if not as_candidate or selected_generation(layout) is None:
                 select_generation(layout, generation)
             return TrainedGeneration(
@@ -148,6 +151,11 @@ def train(
             "named by genre, or give a labels file with --labels"
             f"{_why_not_default(config)}"
         )
+    from musichash_core.compute_device import choose_device
+    from storage.checkpoints import StorableModels, save_models
+    from storage.training_state_store import remove_training_state
+    from tasks.resumable_training import train_resumably
+
     wanted: dict[str, list[str]] = {}
     for track_id, label in labels.items():
         if label in kept:
@@ -159,7 +167,7 @@ def train(
         )
         device_type = "cpu"  # where it takes seconds
     else:
-        device_type = torch_device.type
+        device_type = choose_device(device).type
         with training_tracks(layout, fingerprint, wanted) as tracks:
             models = trained = train_resumably(
                 layout,
