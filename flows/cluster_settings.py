@@ -53,7 +53,11 @@ class KubernetesPods(BaseModel):
 
     image: str = Field(description="image with this version of musichash")
     namespace: str = Field(default="musichash", description="namespace of the pods")
-    name: str = Field(default="musichash", pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    name: str = Field(
+        default="musichash",
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        description="name of the Dask cluster",
+    )
     cpus: float = Field(default=1.0, gt=0, le=64, description="processors of a worker's pod")
     gpus: int = Field(default=0, ge=0, le=1, description="GPUs of a worker's pod")
     claims: dict[str, str] = Field(
@@ -70,7 +74,11 @@ class SlurmJobs(BaseModel):
 
     partition: str | None = Field(default=None, description="SLURM's partition (queue)")
     account: str | None = Field(default=None, description="SLURM's account")
-    walltime: str = Field(default="08:00:00", pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")
+    walltime: str = Field(
+        default="08:00:00",
+        pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$",
+        description="longest life of a job, [days-]hours:minutes:seconds",
+    )
     cores: int = Field(default=1, ge=1, le=256, description="processors of a job")
     workers_per_job: int = Field(default=1, ge=1, le=256, description="worker processes in a job")
     gpus: int = Field(default=0, ge=0, le=8, description="GPUs of a job")
@@ -105,9 +113,9 @@ class ClusterSettings(BaseModel):
         description="talk to other machines without TLS: whoever reaches the scheduler's port runs "
         "programs as its user, so only in a network that nobody else can enter",
     )
-    ssh: SSHHosts | None = None
-    kubernetes: KubernetesPods | None = None
-    slurm: SlurmJobs | None = None
+    ssh: SSHHosts | None = Field(None, description="machines that are reached by SSH")
+    kubernetes: KubernetesPods | None = Field(None, description="pods that the Dask operator runs")
+    slurm: SlurmJobs | None = Field(None, description="jobs of a SLURM cluster")
     cuda: bool = Field(default=False, description="one worker per GPU of this machine")
 
     @model_validator(mode="after")

@@ -169,11 +169,19 @@ def _sources_digest() -> str:
     digest = hashlib.sha256(
         f"{platform.python_version()} {version('numba')} {version('llvmlite')}".encode()
     )
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        source = path.read_bytes()
-        if b"kernels_cache" in source or b"median_network" in source:
-            digest.update(source)
+    for path in _sources_of_kernels():
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _sources_of_kernels() -> list[Path]:
+    """List the modules that hold kernels, write instructions for them, or plan these."""
+    words = (b"kernels_cache", b"median_network", b"llvmlite")
+    return [
+        path
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        if any(word in path.read_bytes() for word in words)
+    ]
 
 
 class _CheckedCache(_Cache):
