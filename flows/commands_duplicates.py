@@ -35,7 +35,9 @@ UNITS = {
     "fingerprint": "partitions",
     "landmarks": "parts",
     "codes": "tracks",
+    "windows": "tracks",
     "compare": "pairs",
+    "chromaprint": "tracks",
 }
 """Steps, and what each counts."""
 
@@ -72,7 +74,8 @@ def duplicates(
             "--radius",
             min=0,
             max=1024,
-            help="Bits that the codes of a proposed pair may differ by; a tenth of the code.",
+            help="Bits that the codes of a pair proposed by them may differ by; a tenth of the "
+            "code.",
         ),
     ] = None,
     per_track: Annotated[
@@ -82,21 +85,31 @@ def duplicates(
     is_fresh: Annotated[
         bool, typer.Option("--fresh", help="Compare all pairs again, whatever was kept of them.")
     ] = False,
+    with_chromaprint: Annotated[
+        bool,
+        typer.Option(
+            "--chromaprint",
+            help="Ask the library Chromaprint about likely pairs too: decodes two minutes of each "
+            "track again. Needs: pip install 'musichash\\[chromaprint]', and libchromaprint.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find tracks that are the same recording, in another encoding, cut, louder, or nearly so.
 
-    Pairs are proposed by landmarks of their sound and by near hash codes, and confirmed by a
-    fingerprint made of the stored features: nothing is decoded again. Tiers: exact (the same bytes
-    in several places), same-recording (another encoding, sample rate or level, up to 6 s cut at an
-    end), likely-same (a person must listen: an excerpt, an edit, another master), similar-only.
+    Pairs are proposed by landmarks of their sound, by near hash codes and by windows of ten seconds
+    that agree, and confirmed by a fingerprint made of the stored features: nothing is decoded
+    again, but with --chromaprint. Tiers: exact (the same bytes in several places), same-recording
+    (another encoding, sample rate or level, up to 6 s cut at an end), likely-same (a person must
+    listen: an excerpt, an edit, another master), similar-only.
     Nothing is merged or removed. What was compared is kept, so that asking again costs little.
 
     [bold]Examples:[/bold]
     musichash duplicates --store ~/music.store
     musichash duplicates --store ~/music.store --report duplicates.html --output pairs.csv
     musichash duplicates --store ~/music.store --tier same-recording --json
+    musichash duplicates --store ~/music.store --chromaprint
     """
     from musichash_core.config import load_config
     from tasks.duplicates import DuplicateOptions, find_duplicates
@@ -108,7 +121,9 @@ def duplicates(
     found = find_duplicates(
         store,
         load_config(config),
-        DuplicateOptions(radius=radius, per_track=per_track, is_fresh=is_fresh),
+        DuplicateOptions(
+            radius=radius, per_track=per_track, is_fresh=is_fresh, with_chromaprint=with_chromaprint
+        ),
         on_progress=_showing(RichReporter(console)),
     )
     answer = answer_of(found, [one.value for one in ListedTier if one in (tier or LISTED)])
@@ -181,7 +196,7 @@ def _say_more(console: Console, n_more: int) -> None:
 def _group_table(group: dict[str, Any]) -> Table:
     table = Table(
         title=f"same recording, group {group['group']}: {len(group['members'])} tracks, least "
-        f"confidence {group['least_confidence']:.2f}",
+        f"confidence {group['least_confidence']:.2f}{_heard(group)}",
         title_justify="left",
         box=SIMPLE_HEAD,
     )
@@ -200,17 +215,29 @@ def _group_table(group: dict[str, Any]) -> Table:
     return table
 
 
+def _heard(group: dict[str, Any]) -> str:
+    """Say what Chromaprint makes of a group, where it was asked."""
+    if group["most_chromaprint_error"] is None:
+        return ""
+    return f", up to {group['most_chromaprint_error']:.1%} of Chromaprint's bits differ"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
 def _pairs_table(pairs: list[dict[str, Any]]) -> Table:
     table = Table(title="to be heard by a person", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("tier", "shared", "bits differ", "compared", "why", "tracks"):
-        is_number = name in {"bits differ", "compared"}
+    for name in ("tier", "shared", "bits differ", "Chromaprint", "compared", "why", "tracks"):
+        is_number = name in {"bits differ", "Chromaprint", "compared"}
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for pair in pairs:
-        rate, compared = pair["bit_error_rate"], pair["compared_s"]
+        compared = pair["compared_s"]
         table.add_row(
             pair["tier"],
             pair["relation"],
-            "" if rate is None else f"{rate:.1%}",
+            _share(pair["bit_error_rate"]),
+            _share(pair["chromaprint_error"]),
             "" if compared is None else f"{compared:.0f} s",
             pair["reason"],
             Text(escape_controls(f"{pair['first_path']}\n{pair['second_path']}")),

@@ -40,6 +40,7 @@ PAIRS = pa.schema(
         _field("relation", pa.string(), "what they share: whole, excerpt, part or none"),
         _field("confidence", pa.float32(), "0 to 1, orders the pairs of a tier"),
         _field("reason", pa.string(), "the deciding fact"),
+        _field("proposed_by", pa.string(), "landmarks, codes, windows, before; joined by +"),
         _field("n_landmarks", pa.int32(), "landmarks that both have"),
         _field("code_distance", pa.int32(), "differing bits of the hash codes", nullable=True),
         _measured("code_cosine", "cosine of the real-valued codes"),
@@ -55,6 +56,7 @@ PAIRS = pa.schema(
         _measured("second_before_s", "of the second"),
         _measured("first_after_s", "audible seconds of the first after what both have"),
         _measured("second_after_s", "of the second"),
+        _measured("chromaprint_error", "share of differing Chromaprint bits, where it was asked"),
     ]
 )
 """One row per pair, sorted by the ids."""

@@ -155,6 +155,11 @@ class SegmentCodes:
         return len(self._limits) - 1
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of windows of each row of the codes table, ``(n_tracks,)``."""
+        return np.diff(self._limits)
+
+    @property
     def n_bits(self) -> int:
         """Length of a code in bits."""
         return int(8 * self._codes.shape[1])

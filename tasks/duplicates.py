@@ -1,4 +1,6 @@
-"""Near-duplicates of the published catalogue: proposed by landmarks and codes, shown by evidence.
+"""Near-duplicates of the published catalogue: what is proposed, and what evidence shows of it.
+
+Landmarks of sound, codes of tracks and codes of windows propose pairs.
 
 Nothing is merged or removed: what is found is written down, for people and programs to judge.
 Fingerprints are kept per partition and compared pairs per snapshot (``work/duplicates``), so that
@@ -9,7 +11,7 @@ Public: `find_duplicates`, `DuplicateOptions`, `Duplicates`, `open_shelf`.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,18 +24,25 @@ from storage.atomic import to_json
 from storage.duplicate_pairs import KeptPairs, read_pairs, write_pairs
 from storage.indexes import HashIndex
 from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
 from storage.published import read_table, require_snapshot
 from storage.snapshots import Snapshot
 from storage.store import check_not_fetched, open_store
-from tasks.duplicates_evidence import ComparedTracks, compare_pairs
+from tasks.duplicates_chromaprint import (
+    add_chromaprint,
+    check_chromaprint,
+    count_compared,
+    heed_chromaprint,
+)
+from tasks.duplicates_evidence import compare_pairs, known_ids, read_tracks
 from tasks.duplicates_fingerprints import FingerprintShelf, make_fingerprints, plan_of
 from tasks.duplicates_proposals import (
     CodedTracks,
     join_proposals,
+    propose_again,
     propose_by_codes,
     propose_by_landmarks,
 )
+from tasks.duplicates_windows import propose_by_windows, read_windows
 
 JUDGEMENT_FORMAT = 1
 """Raised whenever the same tracks would be judged in another way."""
@@ -42,6 +51,8 @@ DEFAULT_RADIUS_SHARE = 0.1
 """Of the bits of a code: MP3 and Ogg change 3 %, and less than this in 19 of 20 tracks."""
 
 MAX_PER_TRACK = 1000
+
+NOT_ASKED = ("codes_not_asked", "windows_not_asked")
 
 OnProgress = Callable[[str, int, int], None]
 """Told the step, and how many of how many of its units are done."""
@@ -59,11 +70,14 @@ class DuplicateOptions:
         Pairs proposed per track and source, 1 to 1000; more are cut off, and counted.
     is_fresh : bool
         Compare all pairs again, whatever is known of them.
+    with_chromaprint : bool
+        Decode the files of likely pairs again and ask Chromaprint; what it said is kept.
     """
 
     radius: int | None = None
     per_track: int = 20
     is_fresh: bool = False
+    with_chromaprint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,8 @@ def find_duplicates(
     ------
     ArtefactMissingError
         If the store is none, or has published nothing.
+    ChromaprintMissingError
+        If Chromaprint is asked for and not installed.
     FingerprintMismatchError
         If the features were made with other settings.
     ParameterError
@@ -131,6 +147,8 @@ def find_duplicates(
     options = options or DuplicateOptions()
     if not 1 <= options.per_track <= MAX_PER_TRACK:
         raise ParameterError(f"{options.per_track} pairs per track: ask for 1 to {MAX_PER_TRACK}")
+    if options.with_chromaprint:
+        check_chromaprint()
     layout = open_store(store)
     snapshot = require_snapshot(layout)
     plan = plan_of(snapshot, config)
@@ -141,13 +159,22 @@ def find_duplicates(
         check_not_fetched(layout)
         kept = _compare_snapshot(layout, snapshot, plan, options, kept, told)
         write_pairs(layout, kept)
+    counts = kept.counts
+    if options.with_chromaprint:
+        pairs = add_chromaprint(
+            layout, snapshot, kept.pairs, config, on_progress=told("chromaprint")
+        )
+        kept = replace(kept, pairs=pairs)
+        write_pairs(layout, kept)
+        counts = kept.counts | count_compared(pairs)
+    pairs = heed_chromaprint(kept.pairs)
     return Duplicates(
         layout,
         snapshot,
         plan,
-        kept.counts,
-        kept.pairs,
-        _groups(kept.pairs),
+        counts,
+        pairs,
+        _groups(pairs),
         _several_places(read_table(layout, snapshot, "tracks", columns=["track_id", "locations"])),
     )
 
@@ -208,29 +235,36 @@ def _compare_snapshot(
 ) -> KeptPairs:
     """Make the fingerprints that are missing, propose pairs and compare those that are new."""
     made = make_fingerprints(layout, snapshot, plan, on_progress=told("fingerprint"))
-    tracks = _read_tracks(layout, snapshot)
+    tracks = read_tracks(layout, snapshot)
     rows = {track_id: row for row, track_id in enumerate(tracks.track_ids)}
     shelf = FingerprintShelf(layout, snapshot.feature_fingerprint, made.partition_ids, rows)
     known = _still_true(before, snapshot)
     radius = options.radius
-    proposals = join_proposals(
-        propose_by_landmarks(shelf, per_track=options.per_track, on_progress=told("landmarks")),
-        propose_by_codes(
+    is_new = ~np.isin(tracks.track_ids, known_ids(known))
+    sources = {
+        "landmarks": propose_by_landmarks(
+            shelf, per_track=options.per_track, on_progress=told("landmarks")
+        ),
+        "codes": propose_by_codes(
             HashIndex.load(layout, snapshot),
-            CodedTracks(
-                tracks.packed,
-                tracks.logits,
-                tracks.duration_s,
-                is_new=~np.isin(tracks.track_ids, _known_ids(known)),
-            ),
+            CodedTracks(tracks.packed, tracks.logits, tracks.duration_s, is_new),
             radius=round(DEFAULT_RADIUS_SHARE * tracks.n_bits) if radius is None else radius,
             per_track=options.per_track,
             on_progress=told("codes"),
         ),
-    )
-    pairs = compare_pairs(
-        tracks, proposals.pairs, shelf, plan, before=known, on_progress=told("compare")
-    )
+        "windows": propose_by_windows(
+            read_windows(layout, snapshot),
+            is_new,
+            per_track=options.per_track,
+            on_progress=told("windows"),
+        ),
+    }
+    if known is not None and any(
+        some.counts.get(name) for some in sources.values() for name in NOT_ASKED
+    ):  # what an earlier night found from tracks that are not asked for now
+        sources["before"] = propose_again(known, tracks.track_ids)
+    proposals = join_proposals(**sources)
+    pairs = compare_pairs(tracks, proposals, shelf, plan, before=known, on_progress=told("compare"))
     counts = {
         "tracks": snapshot.counts["tracks"],
         "compared_tracks": len(tracks.track_ids),
@@ -249,28 +283,6 @@ def _still_true(before: KeptPairs | None, snapshot: Snapshot) -> pa.Table | None
         return None
     # Where there was nothing to compare, frames may have been missing, and be there now.
     return before.pairs.filter(pc.is_valid(before.pairs["bit_error_rate"]))
-
-
-def _known_ids(known: pa.Table | None) -> list[str]:
-    if known is None:
-        return []
-    both = pa.chunked_array([*known["first_id"].chunks, *known["second_id"].chunks], pa.string())
-    return list(pc.unique(both).to_pylist())
-
-
-def _read_tracks(layout: StoreLayout, snapshot: Snapshot) -> ComparedTracks:
-    codes = read_table(layout, snapshot, "codes", columns=["track_id", "code", "logits"])
-    facts = read_table(layout, snapshot, "tracks", columns=["track_id", "duration_s"])
-    ids = codes["track_id"].combine_chunks()
-    places = pc.index_in(ids, value_set=facts["track_id"].combine_chunks())
-    packed = packed_codes(codes)
-    logits = codes["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return ComparedTracks(
-        ids.to_pylist(),
-        packed,
-        np.asarray(logits, np.float32).reshape(len(packed), -1),
-        facts["duration_s"].take(places).to_numpy().astype(np.float64),
-    )
 
 
 def _groups(pairs: pa.Table) -> list[list[str]]:

@@ -76,7 +76,9 @@ def answer_of(found: Duplicates, tiers: Sequence[Tier]) -> dict[str, Any]:
 def _pair_rows(found: Duplicates, tiers: Sequence[Tier]) -> list[dict[str, Any]]:
     """Give the pairs of some tiers: by tier, then from the most to the least certain."""
     group_of = {member: number for number, group in enumerate(found.groups, 1) for member in group}
-    listed = found.pairs.filter(pc.is_in(found.pairs["tier"], value_set=pa.array(tiers)))
+    listed = found.pairs.filter(
+        pc.is_in(found.pairs["tier"], value_set=pa.array(tiers, pa.string()))
+    )
     rows = [
         {"group": _common(group_of.get(row["first_id"]), group_of.get(row["second_id"])), **row}
         for row in listed.to_pylist()
@@ -109,6 +111,16 @@ def _notes_on(counts: dict[str, int]) -> list[str]:
         "ones; --per-track takes more",
         "codes_not_asked": "tracks were looked for by their landmarks only: the catalogue is too "
         "large to compare all codes",
+        "cut_off_by_windows": "pairs of agreeing windows were not compared: their tracks have "
+        "better ones; --per-track takes more",
+        "windows_not_asked": "tracks were not looked for by their windows of ten seconds: the "
+        "catalogue is too large to compare all windows",
+        "crowded_windows": "windows of ten seconds agree with so many others that they paired no "
+        "tracks: silence, or held notes",
+        "chromaprint_contradicts": "pairs that would be of one recording are likely-same only, "
+        "because Chromaprint clearly hears two",
+        "chromaprint_not_compared": "likely pairs were not compared by Chromaprint: a file is gone "
+        "or cannot be decoded, or its first two minutes hold too little of both",
         "crowded_landmarks": "landmarks are in so many tracks that only neighbouring tracks were "
         "paired by them",
     }
@@ -143,6 +155,10 @@ def _group(
         "group": number,
         "n_pairs": len(inside),
         "least_confidence": min(pair["confidence"] for pair in inside),
+        "most_chromaprint_error": max(
+            (pair["chromaprint_error"] for pair in inside if pair["chromaprint_error"] is not None),
+            default=None,
+        ),
         "members": [
             _member(tracks[copy.track_id], copy, is_best=place == 0)
             for place, copy in enumerate(ranked)

@@ -1,6 +1,6 @@
 """The evidence about pairs of tracks: lengths, codes, fingerprints; one row of a table per pair.
 
-Public: `compare_pairs`, `ComparedTracks`.
+Public: `compare_pairs`, `read_tracks`, `known_ids`, `ComparedTracks`.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 from musichash_core.codes import hamming_distance
 from musichash_core.recording_match import Alignment, Evidence, FingerprintPlan, align, judge
 from storage.duplicate_pairs import PAIRS
+from storage.layout import StoreLayout
+from storage.live_tables import packed_codes
+from storage.published import read_table
+from storage.snapshots import Snapshot
 from storage.tables import table_of
 from tasks.duplicates_fingerprints import FingerprintShelf
+from tasks.duplicates_proposals import Proposals
 
 PROGRESS_PAIRS = 100
 
@@ -44,9 +49,39 @@ class ComparedTracks:
         return 8 * int(self.packed.shape[1])
 
 
+def read_tracks(layout: StoreLayout, snapshot: Snapshot) -> ComparedTracks:
+    """Read what evidence needs of the tracks of a snapshot.
+
+    Raises
+    ------
+    StoreError
+        If a table cannot be read.
+    """
+    codes = read_table(layout, snapshot, "codes", columns=["track_id", "code", "logits"])
+    facts = read_table(layout, snapshot, "tracks", columns=["track_id", "duration_s"])
+    ids = codes["track_id"].combine_chunks()
+    places = pc.index_in(ids, value_set=facts["track_id"].combine_chunks())
+    packed = packed_codes(codes)
+    logits = codes["logits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return ComparedTracks(
+        ids.to_pylist(),
+        packed,
+        np.asarray(logits, np.float32).reshape(len(packed), -1),
+        facts["duration_s"].take(places).to_numpy().astype(np.float64),
+    )
+
+
+def known_ids(known: pa.Table | None) -> list[str]:
+    """Give the tracks of pairs that are known."""
+    if known is None:
+        return []
+    both = pa.chunked_array([*known["first_id"].chunks, *known["second_id"].chunks], pa.string())
+    return list(pc.unique(both).to_pylist())
+
+
 def compare_pairs(
     tracks: ComparedTracks,
-    pairs: NDArray[np.int64],
+    proposals: Proposals,
     shelf: FingerprintShelf,
     plan: FingerprintPlan,
     *,
@@ -57,8 +92,8 @@ def compare_pairs(
 
     Parameters
     ----------
-    pairs : (n_pairs, 2) int64
-        Rows; each pair once, the smaller first.
+    proposals : Proposals
+        From `tasks.duplicates_proposals.join_proposals`.
     before : pyarrow.Table, optional
         `PAIRS` compared earlier in the same way: what is known of a pair is not made again.
 
@@ -67,7 +102,7 @@ def compare_pairs(
     pyarrow.Table
         `PAIRS`, sorted by the ids.
     """
-    known, fresh = _known_pairs(tracks, pairs, before)
+    known, fresh = _known_pairs(tracks, proposals.pairs, before)
     rows = []
     # Pairs of the same two partitions after one another: each is read once.
     places = shelf.partition_of_row[fresh]
@@ -77,7 +112,16 @@ def compare_pairs(
         if on_progress is not None and (number % PROGRESS_PAIRS == 0 or number == len(fresh)):
             on_progress(number, len(fresh))
     table = pa.concat_tables([known, table_of(rows, PAIRS)])
-    return table.sort_by([("first_id", "ascending"), ("second_id", "ascending")])
+    table = table.sort_by([("first_id", "ascending"), ("second_id", "ascending")])
+    return _with_sources(tracks, table, proposals)
+
+
+def _with_sources(tracks: ComparedTracks, table: pa.Table, proposals: Proposals) -> pa.Table:
+    """Say of each pair what proposed it this time, whatever did when it was compared."""
+    places = pc.index_in(_names(table), value_set=_names_of_rows(tracks, proposals.pairs))
+    column = table.schema.get_field_index("proposed_by")
+    sources = pa.array(proposals.sources, pa.string()).take(places)
+    return table.set_column(column, PAIRS.field(column), sources)
 
 
 def _known_pairs(
@@ -86,14 +130,21 @@ def _known_pairs(
     """Divide pairs into those whose evidence is known, and the others."""
     if before is None or not len(before) or not len(pairs):
         return PAIRS.empty_table(), pairs
-    ids = pa.array(tracks.track_ids, pa.string())
-    wanted = pc.binary_join_element_wise(
-        ids.take(pa.array(pairs[:, 0])), ids.take(pa.array(pairs[:, 1])), ""
-    )
-    held = pc.binary_join_element_wise(before["first_id"], before["second_id"], "")
-    is_known = pc.is_in(wanted, value_set=held.combine_chunks()).to_numpy(zero_copy_only=False)
+    wanted, held = _names_of_rows(tracks, pairs), _names(before)
+    is_known = pc.is_in(wanted, value_set=held).to_numpy(zero_copy_only=False)
     known = before.filter(pc.is_in(held, value_set=wanted))
     return known.cast(PAIRS), pairs[~is_known]
+
+
+def _names_of_rows(tracks: ComparedTracks, pairs: NDArray[np.int64]) -> pa.Array:
+    ids = pa.array(tracks.track_ids, pa.string())
+    ends = [ids.take(pa.array(pairs[:, end])) for end in (0, 1)]
+    return pc.binary_join_element_wise(*ends, "")
+
+
+def _names(table: pa.Table) -> pa.Array:
+    joined = pc.binary_join_element_wise(table["first_id"], table["second_id"], "")
+    return joined.combine_chunks()
 
 
 def _compare(
@@ -132,12 +183,14 @@ def _row(ids: tuple[str, str], evidence: Evidence) -> dict[str, Any]:
         "relation": verdict.relation,
         "confidence": verdict.confidence,
         "reason": verdict.reason,
+        "proposed_by": "",
         "n_landmarks": evidence.n_landmarks,
         "code_distance": evidence.code_distance,
         "code_cosine": evidence.code_cosine,
         "first_duration_s": evidence.duration_s[0],
         "second_duration_s": evidence.duration_s[1],
         **_fit_columns(evidence.alignment),
+        "chromaprint_error": None,
     }
 
 

@@ -1,19 +1,25 @@
 """Which pairs of tracks to compare: by shared landmarks of their sound, and by near hash codes.
 
+`tasks.duplicates_windows` proposes more, by codes of windows.
+
 Codes of networks that were trained on genres fall into few buckets, so a radius around a code
 proposes whole genres in a large catalogue: each track keeps its few nearest only. Landmarks do
 not grow with the catalogue: different recordings hardly ever share two. What is cut off is counted.
 
-Public: `Proposals`, `CodedTracks`, `propose_by_landmarks`, `propose_by_codes`, `join_proposals`.
+Public: `Proposals`, `CodedTracks`, `propose_by_landmarks`, `propose_by_codes`, `propose_again`,
+`join_proposals`, `numbers_of`, `pairs_of`, `best_of_either`.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from musichash_core.codes import asymmetric_distance
@@ -72,10 +78,13 @@ class Proposals:
         Rows of the codes table, the smaller first, ascending, each pair once.
     counts : dict
         How many were proposed, and what was cut off.
+    sources : list of str
+        Of joined proposals: for each pair the names of what proposed it, joined by plus signs.
     """
 
     pairs: NDArray[np.int64]
     counts: dict[str, int]
+    sources: list[str] = field(default_factory=list)
 
 
 def propose_by_landmarks(
@@ -98,15 +107,15 @@ def propose_by_landmarks(
         n_crowded += shared.n_crowded
         if on_progress is not None:
             on_progress(number, n_parts)
-    numbers, places = np.unique(_numbers_of(np.concatenate(pairs)), return_inverse=True)
+    numbers, places = np.unique(numbers_of(np.concatenate(pairs)), return_inverse=True)
     total = np.bincount(places, np.concatenate(counts), len(numbers)).astype(np.int64)
     is_enough = total >= MIN_LANDMARKS
     n_singles = int((~is_enough).sum())
     if n_singles <= SINGLES_PER_TRACK * n_tracks:
         is_enough[:] = True
         n_singles = 0
-    found, total = _pairs_of(numbers[is_enough]), total[is_enough]
-    is_kept = _best_of_either(found, [-total], per_track)
+    found, total = pairs_of(numbers[is_enough]), total[is_enough]
+    is_kept = best_of_either(found, [-total], per_track)
     return Proposals(
         found[is_kept],
         {
@@ -177,7 +186,7 @@ def propose_by_codes(
             n_cut += n_more
         if on_progress is not None:
             on_progress(start + len(rows), len(asked))
-    pairs = _pairs_of(np.unique(_numbers_of(np.concatenate(found))))
+    pairs = pairs_of(np.unique(numbers_of(np.concatenate(found))))
     return Proposals(
         pairs,
         {
@@ -202,23 +211,49 @@ def _nearest(
     return rows[order[:per_track]], len(rows) - per_track
 
 
-def join_proposals(*proposals: Proposals) -> Proposals:
-    """Bring the pairs of several sources together."""
-    pairs = _pairs_of(np.unique(_numbers_of(np.concatenate([some.pairs for some in proposals]))))
-    counts = {name: count for some in proposals for name, count in some.counts.items()}
-    return Proposals(pairs, counts | {"proposed": len(pairs)})
+def propose_again(known: pa.Table, track_ids: list[str]) -> Proposals:
+    """Propose what was found likely to be one recording before, of tracks that are still there.
+
+    Parameters
+    ----------
+    known : pyarrow.Table
+        `storage.duplicate_pairs.PAIRS`.
+    track_ids : list of str
+        Of the rows, ascending.
+    """
+    likely = known.filter(pc.not_equal(known["tier"], "similar-only"))
+    ids = pa.array(track_ids, pa.string())
+    ends = [pc.index_in(likely[name], value_set=ids) for name in ("first_id", "second_id")]
+    are_there = pc.and_(*(pc.is_valid(end) for end in ends))
+    rows = [end.filter(are_there).to_numpy().astype(np.int64) for end in ends]
+    pairs = pairs_of(np.unique(numbers_of(np.stack(rows, axis=1))))
+    return Proposals(pairs, {"proposed_before": len(pairs)})
 
 
-def _numbers_of(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+def join_proposals(**proposals: Proposals) -> Proposals:
+    """Bring the pairs of several sources together, which are given by their names."""
+    numbers = [numbers_of(some.pairs) for some in proposals.values()]
+    joined = np.unique(np.concatenate(numbers))
+    is_from = np.stack([np.isin(joined, some) for some in numbers], axis=1)
+    counts = {name: count for some in proposals.values() for name, count in some.counts.items()}
+    return Proposals(
+        pairs_of(joined),
+        counts | {"proposed": len(joined)},
+        ["+".join(compress(proposals, row)) for row in is_from.tolist()],
+    )
+
+
+def numbers_of(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Write each pair as one number, in the order of the pairs: rows take ten times as long."""
     return (pairs[:, 0] << 32) | pairs[:, 1]
 
 
-def _pairs_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def pairs_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Undo `numbers_of`."""
     return np.stack([numbers >> 32, numbers & 0xFFFFFFFF], axis=1)
 
 
-def _best_of_either(
+def best_of_either(
     pairs: NDArray[np.int64], keys: list[NDArray[np.int64]], per_track: int
 ) -> NDArray[np.bool_]:
     """Mark the pairs that are among the first `per_track` of one of their two tracks."""

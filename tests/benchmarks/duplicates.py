@@ -28,6 +28,7 @@ SHORTEST_S, LONGEST_S = 20.0, 160.0
 PER_FOLDER = 2
 EXCERPT = "excerpt of 15 s"
 DONE_WITH_FAILURES = 3
+SOURCES = ("landmarks", "codes", "windows")
 FLAC = ({"format": "FLAC", "subtype": "PCM_16"}, "flac")
 
 
@@ -124,7 +125,12 @@ def main(music, folder, n_tracks):
     report(answer, originals, root)
 
 
+def proposed_by(pair):
+    return () if pair is None else pair["proposed_by"].split("+")
+
+
 def report(answer, originals, root):
+    print(answer["counts"])
     # Two versions may be the same bytes: then they are one track in two places.
     ids = {place: track["track_id"] for track in answer["exact"] for place in track["locations"]}
     pairs = {}
@@ -143,7 +149,7 @@ def report(answer, originals, root):
         is_same = version is not None and version == original
         found = {
             "copies": True,
-            "landmarks": is_same or (pair is not None and pair["n_landmarks"] > 0),
+            **{source: is_same or source in proposed_by(pair) for source in SOURCES},
             "proposed": is_same or pair is not None,
             "confirmed": is_same or (pair is not None and pair["tier"] == "same-recording"),
             "in its group": is_same or (version in group and group[version] == group.get(original)),
@@ -154,7 +160,7 @@ def report(answer, originals, root):
         for name in (kind, *halves):
             rows[name].update({what: int(is_so) for what, is_so in found.items()})
             rates[name] += [] if pair is None else [pair["bit_error_rate"]]
-    columns = ("copies", "landmarks", "proposed", "confirmed", "in its group")
+    columns = ("copies", *SOURCES, "proposed", "confirmed", "in its group")
     print("| copy |", " | ".join(columns), "| bits differ, median | most |")
     for name, counts in rows.items():
         some = [rate for rate in rates[name] if rate is not None] or [0.0]

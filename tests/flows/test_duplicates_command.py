@@ -1,7 +1,9 @@
 """The command ``duplicates``: its answers for people and for programs, and what it refuses."""
 
+import importlib
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -106,6 +108,25 @@ def test_what_is_asked_wrongly_is_refused_before_any_work(musichash, made, tmp_p
     spoken = musichash("duplicates", "--store", store, "--config", tmp_path / "other.toml")
     assert spoken.code == 1
     assert "--config" in spoken.err
+
+
+def test_chromaprint_is_asked_where_it_is_installed_and_its_absence_is_said(
+    musichash, made, monkeypatch
+):
+    try:
+        importlib.import_module("chromaprint")
+    except ImportError:
+        pass
+    else:
+        spoken = musichash("duplicates", *made[1], "--chromaprint")
+        assert spoken.code == 0, spoken.err
+        assert "of Chromaprint's bits differ" in spoken.out
+        (pair,) = json.loads(musichash("duplicates", *made[1], "--json").out)["pairs"]
+        assert pair["chromaprint_error"] < 0.15
+    monkeypatch.setitem(sys.modules, "chromaprint", None)
+    spoken = musichash("duplicates", *made[1], "--chromaprint")
+    assert spoken.code == 2
+    assert "pip install 'musichash[chromaprint]'" in spoken.err
 
 
 def test_a_store_without_a_snapshot_says_what_to_do(musichash, tmp_path):

@@ -119,6 +119,8 @@ def test_versions_are_found_and_different_tracks_are_not(published, config):
     ]
     assert answer["counts"]["compared_tracks"] == 3 * len(CLIPS)
     assert answer["counts"]["proposed_by_landmarks"] >= 2 * len(CLIPS)
+    assert answer["counts"]["proposed_by_windows"] >= len(CLIPS)
+    assert sum("windows" in pair["proposed_by"].split("+") for pair in answer["pairs"]) >= 7
 
 
 def test_offsets_are_those_of_the_cuts(published, config):
@@ -191,6 +193,22 @@ def test_each_source_of_proposals_is_bounded_and_what_is_cut_off_is_said(publish
     assert found.counts["proposed_by_landmarks"] <= n_tracks
     assert found.counts["cut_off_by_codes"] > 0
     assert any("--per-track" in note for note in answer_of(found, SHOWN)["notes"])
+
+
+def test_pairs_of_tracks_that_are_asked_for_no_more_stay(published, config, monkeypatch):
+    monkeypatch.setattr("tasks.duplicates_proposals.MIN_LANDMARKS", 1_000_000)
+    monkeypatch.setattr("tasks.duplicates_proposals.SINGLES_PER_TRACK", -1)
+    first = find_duplicates(published, config)
+    assert first.counts["proposed_by_landmarks"] == 0
+    assert first.tier_counts()["same-recording"] >= len(CLIPS)
+    monkeypatch.setattr("tasks.duplicates_proposals.MAX_CODE_COMPARISONS", 0)
+    monkeypatch.setattr("tasks.duplicates_windows.MAX_COMPARISONS", 0)
+    later = find_duplicates(published, config, DuplicateOptions(per_track=19))
+    assert later.groups == first.groups
+    assert set(later.pairs["proposed_by"].to_pylist()) == {"before"}
+    fresh = find_duplicates(published, config, DuplicateOptions(is_fresh=True))
+    assert len(fresh.pairs) == 0
+    assert fresh.groups == []
 
 
 def test_written_files_hold_the_pairs(published, config, tmp_path):
