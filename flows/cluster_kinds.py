@@ -11,6 +11,7 @@ from typing import Any
 import dask
 from distributed import LocalCluster, Security, SSHCluster
 from distributed.deploy.cluster import Cluster
+from distributed.utils import get_mp_context
 
 from flows.cluster_settings import ClusterSettings, KubernetesPods, SlurmJobs, SSHHosts, TlsFiles
 from musichash_core.errors import MusicHashError
@@ -71,8 +72,11 @@ def dask_settings(settings: ClusterSettings) -> dict[str, Any]:
     With certificates nothing in the clear is accepted any more, from anybody; workers that another
     process starts need the same settings there.
     """
+    shared = dict(DASK_SETTINGS)
+    if not settings.is_elsewhere and not settings.cuda:  # CUDA does not outlive a fork
+        shared["distributed.worker.multiprocessing-method"] = "forkserver"
     if settings.tls is None:
-        return dict(DASK_SETTINGS)
+        return shared
     comm = "distributed.comm"
     pairs = {
         f"{comm}.tls.{role}.{what}": str(getattr(settings.tls, f"{what}_file"))
@@ -80,7 +84,7 @@ def dask_settings(settings: ClusterSettings) -> dict[str, Any]:
         for what in ("cert", "key")
     }
     return (
-        DASK_SETTINGS
+        shared
         | pairs
         | {
             f"{comm}.tls.ca-file": str(settings.tls.ca_file),
@@ -107,6 +111,7 @@ def start_cluster(settings: ClusterSettings) -> Cluster:
         return _slurm(settings.slurm, settings.n_workers or 1, memory, security)
     if settings.cuda:
         return _cuda(settings.n_workers, memory)
+    get_mp_context().set_forkserver_preload(["flows.worker_preload"])
     return LocalCluster(
         n_workers=settings.n_workers or os.cpu_count() or 1,
         threads_per_worker=1,

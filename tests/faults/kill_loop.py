@@ -48,7 +48,9 @@ PATIENCE_S = 300
 LEAVE_S = 60
 LOOK_EVERY_S = 1.0
 DONE = {0, 3}
-WORKER = "multiprocessing.spawn"
+WORKER = "from multiprocessing."
+"""In the command line of a worker, of the process that workers are forked from, and of the one that
+cleans up after both."""
 
 
 class Loop:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -345,13 +346,14 @@ def test_it_ends_in_order_keeps_its_credentials_and_forgets_them_when_rotated(tm
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     """A database of Debian's Postgres, with a password; gives its URL."""
     binaries = [Path(found) for found in (shutil.which("initdb"),) if found]
     binaries += sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not binaries:
         pytest.skip("no Postgres here: apt-get install postgresql")
-    folder = tmp_path_factory.mktemp("postgres", numbered=True)
+    # Not below pytest's own folder, which nobody but its owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="musichash-postgres-"))
     folder.chmod(0o755)
     run = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     as_nobody = run if os.geteuid() == 0 else []  # Postgres refuses to run as root
@@ -362,9 +364,8 @@ def postgres(tmp_path_factory):
     if as_nobody:
         for path in (data, password):
             os.chown(path, 65534, 65534)
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)
-    initdb, postgres = binaries[0], binaries[0].with_name("postgres")
+    initdb = binaries[0].resolve()
+    postgres = initdb.with_name("postgres")
     subprocess.run(
         [
             *(*as_nobody, initdb, "-D", data, "-U", "night", "-A", "scram-sha-256"),
@@ -392,6 +393,7 @@ def postgres(tmp_path_factory):
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.integration
