@@ -90,7 +90,8 @@ def test_missing_and_damaged_fingerprints_are_errors(layout):
 def row(first, second):
     values = {field.name: 1 for field in PAIRS}
     texts = {"first_id": first, "second_id": second, "tier": "same-recording"}
-    return values | texts | {"relation": "whole", "reason": "5% of the bits differ"}
+    found = {"relation": "whole", "proposed_by": "landmarks+codes"}
+    return values | texts | found | {"reason": "5% of the bits differ"}
 
 
 def test_pairs_come_back_with_what_they_depend_on(layout):
