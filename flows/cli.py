@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 done with failures (see 
 failures``). Commands import what they need when they run, so that ``--help`` answers at once.
 """
 
+import gc
 import sys
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from flows import (
     commands_evaluate,
     commands_health,
     commands_index,
+    commands_logs,
     commands_models,
     commands_plan,
     commands_replicate,
@@ -31,6 +33,7 @@ from flows import (
 )
 from flows.environment import prepare_environment
 from flows.progress import giving_terminal_back
+from flows.run_logs import FORMAT_VARIABLE, LEVEL_VARIABLE, LogFormat, LogLevel, logging_to_stderr
 from musichash_core.errors import MusicHashError
 from musichash_core.plain_text import escape_controls
 
@@ -61,6 +64,24 @@ def _say_version(*, is_asked: bool) -> None:
 
 @app.callback()
 def _before_all(
+    context: typer.Context,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            "--log-format",
+            envvar=FORMAT_VARIABLE,
+            help="Write the log to standard error, as text or JSON lines.",
+        ),
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(
+            "--log-level",
+            envvar=LEVEL_VARIABLE,
+            help="Least level of the log on standard error; info where a format is given, else "
+            "warning.",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option(
@@ -70,7 +91,8 @@ def _before_all(
             help="Print the version and end.",
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    context.with_resource(logging_to_stderr(log_format, log_level))
 
 
 for module in (
@@ -83,6 +105,7 @@ for module in (
     commands_ask,
     commands_health,
     commands_runs,
+    commands_logs,
     commands_replicate,
     commands_evaluate,
     commands_dataset,
@@ -114,6 +137,9 @@ def main() -> None:
             raise
         _complain(INTERRUPTED)
         sys.exit(EXIT_INTERRUPTED)
+    finally:
+        # Else the interpreter, ending, looks three times through all that was imported: a second.
+        gc.freeze()
 
 
 def was_interrupted(error: BaseException) -> bool:

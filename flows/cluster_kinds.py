@@ -6,6 +6,9 @@ Public: `dask_settings`, `start_cluster`, `estimate_worker_bytes`, `kubernetes_s
 
 import importlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dask
@@ -112,14 +115,30 @@ def start_cluster(settings: ClusterSettings) -> Cluster:
     if settings.cuda:
         return _cuda(settings.n_workers, memory)
     get_mp_context().set_forkserver_preload(["flows.worker_preload"])
-    return LocalCluster(
-        n_workers=settings.n_workers or os.cpu_count() or 1,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=memory,
-        host="127.0.0.1",
-        dashboard_address=NO_PORT_KNOWN,  # None would ask for port 8787, and warn if taken
-    )
+    with _main_program_hidden():
+        return LocalCluster(
+            n_workers=settings.n_workers or os.cpu_count() or 1,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=memory,
+            host="127.0.0.1",
+            dashboard_address=NO_PORT_KNOWN,  # None would ask for port 8787, and warn if taken
+        )
+
+
+@contextmanager
+def _main_program_hidden() -> Iterator[None]:
+    """Keep new processes from importing the main program, which is the command line or Prefect's.
+
+    Python does so in case something defined there is sent to them; nothing is.
+    """
+    main = sys.modules["__main__"]
+    attributes = {name: main.__dict__.get(name) for name in ("__spec__", "__file__")}
+    try:
+        main.__dict__.update(dict.fromkeys(attributes))
+        yield
+    finally:
+        main.__dict__.update(attributes)
 
 
 def _package(name: str) -> Any:  # noqa: ANN401 - a module without types
