@@ -3,19 +3,24 @@
 Public: `account_of`, `publish_run_artifacts`.
 """
 
-from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 
+from flows.morning_report import headline, identity, morning_report
 from flows.night import Night
+from flows.server_reports import REPORT_FILE, report_link
+from musichash_core.plain_text import escape_controls
 from tasks.health_answers import current_health
 from tasks.health_table import escape_markdown, health_markdown
 from tasks.report_curves import learning_curves_markdown
 from tasks.status import list_failures
-
-TOP_FAILURES = 10
 
 
 def account_of(night: Night) -> dict[str, Any]:
@@ -51,26 +56,23 @@ def publish_run_artifacts(night: Night) -> dict[str, Any]:
             night.reporter.say(
                 f"{finding['level']}: {finding['what']} ('musichash health' tells what to do)"
             )
+    run = account["run"]
+    # The cards of a run's page show the first words of a description.
     create_table_artifact(
         key="run-summary",
-        table=[
-            {
-                "stage": stage["stage"],
-                "done": stage["n_done"],
-                "reused": stage["n_reused"],
-                "failed": stage["n_failed"],
-                "seconds": round(stage["wall_s"], 1),
-                "CPU seconds": round(stage["cpu_s"], 1),
-                "MB written": round(stage["n_bytes"] / 1e6, 1),
-            }
-            for stage in account["stages"]
-        ],
-        description=account["sentence"],
+        table=_stages_table(account),
+        description=f"{headline(run)}; {identity(run)}; snapshot {run['snapshot']}",
     )
     create_markdown_artifact(
         key="morning-report",
-        markdown=_markdown(night, account, health),
-        description=f"Account of run {account['run']['run_id']}",
+        markdown=morning_report(
+            account,
+            list_failures(night.store),
+            health=health,
+            report=_publish_link(night, account),
+            store=night.store,
+        ),
+        description=f"{headline(run)}; run {run['run_id']}",
     )
     if health is not None:
         create_markdown_artifact(
@@ -80,6 +82,36 @@ def publish_run_artifacts(night: Night) -> dict[str, Any]:
         )
     _publish_learning_curves(night)
     return account
+
+
+def _stages_table(account: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "stage": stage["stage"],
+            "done": stage["n_done"],
+            "reused": stage["n_reused"],
+            "failed": stage["n_failed"],
+            "seconds": round(stage["wall_s"], 1),
+            "CPU seconds": round(stage["cpu_s"], 1),
+            "MB written": round(stage["n_bytes"] / 1e6, 1),
+        }
+        for stage in account["stages"]
+    ]
+
+
+def _publish_link(night: Night, account: dict[str, Any]) -> str:
+    """Link to the HTML report where a browser can open it; give the link, or else its path."""
+    path = escape_markdown(escape_controls(str(Path(night.store) / REPORT_FILE)))
+    link = report_link(night.store)
+    if link is None:
+        return f"The HTML report is the file {path}."
+    create_link_artifact(
+        key="html-report",
+        link=link,
+        link_text="Open the HTML report",
+        description=f"Of snapshot {account['snapshot']}: the file {path}",
+    )
+    return f"[Open the HTML report]({link}), which is the file {path}."
 
 
 def _publish_learning_curves(night: Night) -> None:
@@ -95,35 +127,3 @@ def _publish_learning_curves(night: Night) -> None:
             markdown=curves,
             description=f"Loss and metric by epoch of model {generation}",
         )
-
-
-def _markdown(night: Night, account: dict[str, Any], health: dict[str, Any] | None) -> str:
-    run = account["run"]
-    lines = [
-        f"# {account['sentence']}",
-        "",
-        f"seen {run['seen']} = done {run['done']} + reused {run['reused']} "
-        f"+ failed {run['failed']} + quarantined {run['quarantined']} + removed {run['removed']}",
-        "",
-        f"{run['audio_s'] / 3600:.2f} hours of audio decoded, {run['cpu_s']:.0f} CPU seconds, "
-        f"at most {run['peak_memory_bytes'] / 1e6:.0f} MB of memory per worker.",
-        "",
-        *_alarms(health),
-    ]
-    failures = list_failures(night.store)
-    if not failures:
-        return "\n".join([*lines, "No failures."])
-    remedies = {row["code"]: row["remedy"] for row in failures}
-    lines += ["| failure | tracks | remedy |", "|---|---|---|"]
-    for code, count in Counter(row["code"] for row in failures).most_common(TOP_FAILURES):
-        lines.append(f"| {code} | {count} | {remedies[code]} |")
-    return "\n".join(lines)
-
-
-def _alarms(health: dict[str, Any] | None) -> list[str]:
-    """Say what is wrong with the codes, before anything else is listed."""
-    return [
-        f"**{finding['level']}: {escape_markdown(finding['what'])}.** "
-        f"{escape_markdown(finding['remedy'])}.\n"
-        for finding in ([] if health is None else health["findings"])
-    ]

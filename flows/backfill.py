@@ -8,11 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
 
 from prefect import flow, runtime, tags
 from prefect.artifacts import create_table_artifact
-from prefect.client.orchestration import get_client
 from prefect.states import Completed
 
 from flows.artifacts import publish_run_artifacts
@@ -23,6 +21,8 @@ from flows.cluster_settings import ClusterSettings
 from flows.night import Night
 from flows.nightly import work_and_publish
 from flows.progress import ArtifactReporter, Reporter, Reporters, current_reporter
+from flows.run_logs import logging_to_ui
+from flows.run_tags import run_tags, tag_run
 from flows.server_guard import end_server_with_us
 from flows.stage_tasks import (
     describe_task,
@@ -31,6 +31,7 @@ from flows.stage_tasks import (
     plan_task,
     scan_collection_task,
 )
+from flows.unfinished_runs import leave_account
 from musichash_core.config import PipelineConfig
 from tasks.backfill import extend, resume_or_begin, working_beside_runs
 from tasks.backfill_orders import BackfillError, Order, Request, order_of
@@ -60,6 +61,9 @@ def _run_name() -> str:
     "nightly runs, which come first.",
     persist_result=False,
     log_prints=False,
+    on_failure=[leave_account],
+    on_crashed=[leave_account],
+    on_cancellation=[leave_account],
 )
 def backfill(  # noqa: PLR0913 - the parameters of a flow
     store: str,
@@ -105,9 +109,10 @@ def backfill(  # noqa: PLR0913 - the parameters of a flow
     if where.scheduler is None and order.kind != "model":
         check_decoder(settings.decode)
     pace = BesideRuns(store, reporter, limit_hours)
-    names = ("backfill", order.name)
-    _tag_run(names)
-    with tags(*names):
+    # What it fills is known only now.
+    names = (*run_tags("backfill", store, [catalogue]), order.name)
+    tag_run(names)
+    with tags(*names), logging_to_ui():
         progress = _fill(store, order, settings, where, pace, reporter)
         account: dict[str, Any] = {"state": "stopped", "snapshot": None}
         if progress.is_complete:
@@ -119,14 +124,6 @@ def backfill(  # noqa: PLR0913 - the parameters of a flow
     message = f"{account['state']}; {progress.sentence}"
     # Prefect shows the message of the state and gives its data to the caller.
     return cast("dict[str, Any]", Completed(message=message, data=account))
-
-
-def _tag_run(names: tuple[str, ...]) -> None:
-    """Tag the flow run itself: what it fills is known only once it runs."""
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(
-            UUID(runtime.flow_run.id), tags=sorted({*runtime.flow_run.tags, *names})
-        )
 
 
 def _fill(

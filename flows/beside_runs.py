@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from flows.cluster import LOOK_AGAIN_S, Pace
+from flows.cluster import Pace
+from flows.cluster_contact import LOOK_AGAIN_S
 from flows.progress import Reporter
 from tasks.backfill import writer_of
 from tasks.backfill_publish import run_if_free

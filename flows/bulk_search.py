@@ -103,7 +103,7 @@ def _answer_on_workers(
         (asked, search.number, search.folder, part) for part in parts
     )
     with Workers(cluster) as workers:
-        for arguments, outcome in workers.fan_out(answer_part, queue, {}):
+        for arguments, outcome in workers.fan_out(answer_part, queue):
             if isinstance(outcome, KilledWorker):
                 raise DeadlyQueryError(
                     f"part {arguments[3]} of the queries killed its worker each time; give workers "

@@ -1,25 +1,37 @@
 """The Dask workers of a run: an embedded cluster by default, or an existing scheduler.
 
 Workers start when the first work is handed out, so that a run without work starts none.
-Public: `Workers`, `Pace`, `SchedulerError`, `WorkerCodeError`.
+Public: `Workers`, `Pace`, `DeadlyCallError`.
 """
 
 import gc
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from functools import partial
 from typing import Any, Self, TypeVar
+from uuid import uuid4
 
 import dask
+from dask.utils import funcname
 from distributed import Client, Future, Worker, WorkerPlugin, as_completed
-from distributed.comm.core import CommClosedError
 from distributed.deploy.cluster import Cluster
-from distributed.scheduler import KilledWorker
+from distributed.scheduler import KilledWorker, NoValidWorkerError
 
+from flows.cluster_calls import call_telling
+from flows.cluster_contact import (
+    LOOK_AGAIN_S,
+    Lookout,
+    SchedulerError,
+    call_checked,
+    check_code,
+    connect,
+    on_each_worker,
+    patiently,
+    wait_for_one,
+)
 from flows.cluster_kinds import GPU_RESOURCE, dask_settings, start_cluster
 from flows.cluster_settings import ClusterSettings
 from flows.environment import COLLECT_SELDOM
@@ -37,14 +49,14 @@ BACKGROUND_NICENESS = 10
 BACKGROUND_PRIORITY = -10
 """Of calls in the background at a scheduler that others use too, where 0 is usual."""
 
-LOOK_AGAIN_S = 1.0
-"""How often work that waits asks whether it may go on."""
-
 TRIES_ALONE = 2
 """Workers that a suspect must kill while it is alone in the cluster, to be held guilty."""
 
-START_TRIES = 3
-CONNECT_TIMEOUT = "30s"
+TRIES_TELLING = 3
+"""Workers that may die under a call that tells how it goes, and goes on where the last stopped."""
+
+READY_WITHIN_S = 0.1
+"""How long a wait for the next result lasts before workers are looked for."""
 
 
 class Pace:
@@ -68,43 +80,8 @@ class _Nice(WorkerPlugin):
         os.nice(BACKGROUND_NICENESS - os.nice(0))
 
 
-class SchedulerError(MusicHashError):
-    """No scheduler, or no worker of it, can be reached."""
-
-
-class WorkerCodeError(MusicHashError):
-    """The workers run another version of the code than this process."""
-
-
-def _patiently(start: Callable[[], T]) -> T:
-    """Start a part of Dask again when the machine stalls, or a worker dies as it starts.
-
-    Dask gives its event loop 10 s to begin and then fails by an assertion; where one of its own
-    workers ends before it is up it closes the others and raises a `RuntimeError`.
-    """
-    for _ in range(START_TRIES - 1):
-        with suppress(AssertionError, RuntimeError):
-            return start()
-    return start()
-
-
-def _on_each_worker(client: Client, function: Callable[[], object]) -> dict[str, object]:
-    """Call a function on every worker; give its result, or the exception that it raised there.
-
-    A worker that dies meanwhile does not end the run: its successor is asked, if it comes in time.
-    """
-    said: dict[str, object] = {}
-    for _ in range(START_TRIES):
-        said = client.run(function, on_error="return")
-        if not any(_is_gone(outcome) for outcome in said.values()):
-            break
-        time.sleep(LOOK_AGAIN_S)
-    return {worker: outcome for worker, outcome in said.items() if not _is_gone(outcome)}
-
-
-def _is_gone(outcome: object) -> bool:
-    """Tell whether a worker ended, or did not answer, instead of calling a function."""
-    return type(outcome) in {CommClosedError, OSError}
+class DeadlyCallError(MusicHashError):
+    """A call kills each worker that it is handed to."""
 
 
 class Workers:
@@ -130,10 +107,12 @@ class Workers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._client is not None:
-            self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
+        client, self._client = self._client, None
+        cluster, self._cluster = self._cluster, None
+        if client is not None:
+            client.close()
+        if cluster is not None:
+            cluster.close()
 
     @property
     def n_wanted(self) -> int | None:
@@ -160,83 +139,92 @@ class Workers:
         result: T = function(*arguments) if isinstance(outcome, KilledWorker) else outcome
         return result
 
+    def call_telling(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        hear: Callable[[Mapping[str, Any]], None],
+        resources: Mapping[str, float],
+    ) -> T:
+        """Call a function on a worker with some resources, and hear meanwhile how it goes.
+
+        When its worker dies it is called again, so it must go on by itself where it was.
+
+        Parameters
+        ----------
+        function : callable
+            A module-level function; its last argument is a `flows.cluster_calls.Tell`.
+        hear : callable
+            Called in this thread with each thing told.
+
+        Raises
+        ------
+        DeadlyCallError
+            If it kills each worker.
+        ResourceGoneError
+            If workers are left, but for long none with these resources.
+        SchedulerError
+            If no workers are left, or no scheduler.
+        """
+        for _ in range(TRIES_TELLING):
+            lookout = Lookout(self.client, self._settings, resources)
+            future = call_telling(self.client, function, arguments, hear, resources, lookout)
+            outcome = self._outcome_of(future)
+            if not isinstance(outcome, KilledWorker):
+                result: T = outcome
+                return result
+        raise DeadlyCallError(
+            f"the worker died each of {TRIES_TELLING} times, the last one was "
+            f"{outcome.last_worker.address}; give workers more memory with --worker-memory, or "
+            "with --memory-limit where 'dask worker' starts them"
+        ) from outcome
+
     @property
     def client(self) -> Client:
         """The connection to the scheduler; starts or finds the workers."""
         if self._client is None:
             dask.config.set(dask_settings(self._settings))
+            patience_s = self._settings.wait_for_workers_s
             if self._settings.scheduler is not None:
-                self._client = self._connect(self._settings.scheduler)
+                self._client = connect(self._settings.scheduler, patience_s)
             else:
-                self._cluster = _patiently(partial(start_cluster, self._settings))
+                self._cluster = patiently(partial(start_cluster, self._settings))
                 self._client = Client(self._cluster)
                 if self._settings.is_elsewhere:
-                    self._wait_for_one()
+                    wait_for_one(self._client, patience_s)
                 # Until `warm_worker` has imported everything.
-                _on_each_worker(self._client, partial(gc.set_threshold, *COLLECT_SELDOM))
-            self._check_code(self._client)
+                on_each_worker(self._client, partial(gc.set_threshold, *COLLECT_SELDOM))
+            check_code(self._client)
             if self._is_background and self._cluster is not None:
                 self._client.register_plugin(_Nice())
-            for said in _on_each_worker(self._client, warm_worker).values():
+            for said in on_each_worker(self._client, warm_worker).values():
                 if isinstance(said, BaseException):
                     raise said
         return self._client
 
-    def _wait_for_one(self) -> None:
-        """Wait for the first worker of a cluster whose workers queue for a place."""
-        assert self._client is not None
-        patience_s = self._settings.wait_for_workers_s
-        try:
-            self._client.wait_for_workers(1, timeout=patience_s)
-        except TimeoutError as error:
-            raise SchedulerError(
-                f"the cluster has had no worker for {patience_s} s; look at its queue, or give "
-                "wait_for_workers_s a larger value in the file of --cluster"
-            ) from error
+    @property
+    def may_have_gpus(self) -> bool:
+        """Whether a worker could have a GPU."""
+        return self._settings.may_have_gpus
 
-    def _connect(self, address: str) -> Client:
-        patience_s = self._settings.wait_for_workers_s
-        try:
-            client = _patiently(lambda: Client(address, timeout=CONNECT_TIMEOUT))
-        except (OSError, ValueError) as error:  # ValueError: not an address at all
-            raise SchedulerError(
-                f"no Dask scheduler answers at {address!r} ({error}); start one with "
-                "'dask scheduler', correct the address, or leave out --scheduler to use this "
-                "machine"
-            ) from error
-        try:
-            client.wait_for_workers(1, timeout=patience_s)
-        except TimeoutError as error:
-            client.close()
-            raise SchedulerError(
-                f"the Dask scheduler at {address} has had no worker for {patience_s} s; "
-                f"start one with 'dask worker {address}'"
-            ) from error
-        return client
+    def gpu_workers(self) -> list[str]:
+        """Give the addresses of the workers that offer a GPU; a request that none can meet waits.
 
-    @staticmethod
-    def _check_code(client: Client) -> None:
-        own = code_fingerprint()
-        # A worker without musichash answers with an exception, which differs too.
-        found = _on_each_worker(client, code_fingerprint)
-        others = [worker for worker, code in found.items() if code != own]
-        if others:
-            raise WorkerCodeError(
-                f"{len(others)} worker(s) run other code than this process (first: "
-                f"{min(others)}); install the same version of musichash on all of them"
-            )
-
-    def resources_for_gpu(self) -> dict[str, int]:
-        """Ask for a GPU where the cluster has one; a request that none can meet waits for ever."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        has_gpu = any(worker.get("resources", {}).get(GPU_RESOURCE, 0) > 0 for worker in workers)
-        return {GPU_RESOURCE: 1} if has_gpu else {}
+        Workers are started or found for it only if one of them could.
+        """
+        if not self.may_have_gpus:
+            return []
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].items()
+        return sorted(
+            address
+            for address, worker in workers
+            if worker.get("resources", {}).get(GPU_RESOURCE, 0) > 0
+        )
 
     def fan_out(
         self,
         function: Callable[..., Any],
         queue: "deque[tuple[Any, ...]]",
-        resources: dict[str, int],
     ) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Call a function on the workers with each tuple of arguments in a queue.
 
@@ -252,8 +240,6 @@ class Workers:
             A module-level function; its results must be small.
         queue : deque of tuple
             Arguments; the caller may append more while it iterates.
-        resources : dict
-            Dask resources that each call needs; every one must exist on some worker.
 
         Yields
         ------
@@ -267,13 +253,16 @@ class Workers:
         running: dict[Any, tuple[tuple[Any, ...], int]] = {}
         suspects: deque[tuple[tuple[Any, ...], int]] = deque()
         finished = as_completed()
+        lookout = Lookout(client, self._settings, {})
+        own_code = code_fingerprint()
 
         def submit(arguments: tuple[Any, ...], tries_left: int) -> None:
             future = client.submit(
+                call_checked,
+                own_code,
                 function,
                 *arguments,
-                pure=False,
-                resources=resources or None,
+                key=f"{funcname(function)}-{uuid4().hex}",
                 priority=BACKGROUND_PRIORITY if self._is_background else 0,
             )
             running[future] = arguments, tries_left
@@ -290,7 +279,7 @@ class Workers:
             if not running:
                 time.sleep(LOOK_AGAIN_S if queue else 0.0)
                 continue
-            future = next(finished)
+            future = _next_of(finished, lookout)
             arguments, tries_left = running.pop(future)
             outcome = self._outcome_of(future)
             if isinstance(outcome, KilledWorker) and tries_left:
@@ -309,5 +298,20 @@ class Workers:
                 f"the Dask scheduler ({self._settings.scheduler or 'embedded'}) is gone; what "
                 "was finished is kept: start it again, or name another one, and run again"
             ) from error
+        except NoValidWorkerError as error:
+            raise SchedulerError(
+                "the Dask scheduler has had no worker for too long; what was finished is kept: "
+                "start workers and run again"
+            ) from error
         future.release()
         return outcome
+
+
+def _next_of(finished: Any, lookout: Lookout) -> "Future[Any]":  # noqa: ANN401 - Dask's iterator
+    """Give the next call that has ended; look now and then whether any worker is left."""
+    while not finished.has_ready():
+        with finished.thread_condition:
+            finished.thread_condition.wait(READY_WITHIN_S)
+        lookout.look()
+    future: Future[Any] = next(finished)
+    return future

@@ -155,6 +155,13 @@ class ClusterSettings(BaseModel):
         return any((self.scheduler, self.ssh, self.kubernetes, self.slurm))
 
     @property
+    def may_have_gpus(self) -> bool:
+        """Whether a worker could offer a GPU; only of a scheduler's one must ask."""
+        pods_or_jobs = self.kubernetes or self.slurm
+        has_own = pods_or_jobs is not None and pods_or_jobs.gpus > 0
+        return self.scheduler is not None or self.cuda or has_own
+
+    @property
     def _leaves_this_machine(self) -> str:
         """What goes over a network in the clear; empty if nothing does."""
         if self.ssh is not None:

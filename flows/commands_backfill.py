@@ -24,6 +24,7 @@ from flows.options import (
     write_json,
 )
 from flows.progress import RichReporter, reporting
+from flows.run_tags import tagged
 
 if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
     from musichash_core.config import PipelineConfig
@@ -126,7 +127,8 @@ def backfill(
         return
     from flows.backfill import backfill as backfill_flow
 
-    with reporting(RichReporter(console_for(as_json=as_json))):
+    console = console_for(as_json=as_json)
+    with reporting(RichReporter(console)), tagged("backfill", store, [catalogue]):
         account = backfill_flow(
             store=str(Path(store).absolute()),
             collection=collection,

@@ -38,7 +38,7 @@ STAGE = "index"
 WORKERS_FROM = 2_000_000
 """Codes from which workers are started unasked: building fewer takes less than starting them."""
 
-SIZES = {"": 1.0, "kb": 1e-3, "mb": 1.0, "gb": 1e3, "tb": 1e6}
+SIZES = {"": 1.0, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "TB": 1e6}
 TIMES = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3}
 _AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
@@ -86,9 +86,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def index_by_hand(
-    kind: str | None, max_memory: str | None, max_latency: str | None
+    kind: str | None,
+    max_memory: str | None,
+    max_latency: str | None,
+    *,
+    config: Path | None = None,
 ) -> "WantedIndex":
-    """Read which index is asked for by options.
+    """Read which index is asked for by options, and by a configuration where one is named.
 
     Raises
     ------
@@ -97,7 +101,13 @@ def index_by_hand(
     """
     from tasks.reindex import WantedIndex
 
+    settings = None
+    if config is not None:
+        from musichash_core.config import load_config
+
+        settings = load_config(config).index
     return WantedIndex(
+        config=settings,
         kind=kind,
         max_memory_mb=_amount("--max-memory", max_memory, SIZES, "500MB or 2GB"),
         max_latency_ms=_amount("--max-latency", max_latency, TIMES, "5ms or 0.5s"),
@@ -124,10 +134,7 @@ def reindex(
     musichash reindex --store ~/music.store
     musichash reindex --store ~/music.store --workers 8
     """
-    from musichash_core.config import load_config
-    from tasks.reindex import WantedIndex
-
-    wanted = WantedIndex(config=None if config is None else load_config(config).index)
+    wanted = index_by_hand(None, None, None, config=config)
     if dry_run:
         preview_index(store, wanted, as_json=as_json)
         return
@@ -140,14 +147,14 @@ def _amount(option: str, text: str | None, units: dict[str, float], such_as: str
     if text is None:
         return None
     match = _AMOUNT.fullmatch(text)
+    factors = {unit.lower(): factor for unit, factor in units.items()}
     value = 0.0
-    if match is not None and match[2].lower() in units:
-        value = float(match[1]) * units[match[2].lower()]
+    if match is not None and match[2].lower() in factors:
+        value = float(match[1]) * factors[match[2].lower()]
     if value <= 0:
         raise AmountError(
-            f"{option} {text!r} is no amount above 0 in "
-            f"{', '.join(unit.upper() if unit != 'ms' else unit for unit in units if unit)}; "
-            f"give one such as {such_as}"
+            f"{option} {text!r} is no amount above 0 in {', '.join(filter(None, units))}; give one "
+            f"such as {such_as}"
         )
     return value
 
@@ -260,6 +267,16 @@ def show_index(store: str, *, as_json: bool) -> None:
         typer.echo(escape_controls(line))
 
 
+def _recall(found: dict[str, Any]) -> str:
+    """Say what was found of the truth, if anybody looked: no version before did."""
+    if not found["n_codes"]:
+        return "there is nothing to find"
+    if not found["recall_queries"]:
+        return "not measured when it was built; 'musichash reindex' builds it anew"
+    share = found["distance_recall_at_10"]
+    return f"{share:.4f} of the nearest distances, {found['recall_queries']} queries when built"
+
+
 def _lines(found: dict[str, Any]) -> list[str]:
     segments, latency = found["segments"], found["latency"]
     parameters = found["parameters"] | (
@@ -273,8 +290,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"  why         {found['why']}",
         f"  settings    by {by}; min_distance_recall {found['settings']['min_distance_recall']}",
         f"  parameters  {shown or '-'}",
-        f"  recall@10   {found['distance_recall_at_10']:.4f} of the nearest distances, "
-        f"{found['recall_queries']} queries when it was built",
+        f"  recall@10   {_recall(found)}",
         f"  latency     {latency['latency_ms_median']:.3f} ms in the middle, "
         f"{latency['latency_ms_p95']:.3f} ms for 95 % of {latency['n_queries']} queries, now",
         f"  segments    base {segments['base']:,}, added since {segments['delta']:,}, died since "

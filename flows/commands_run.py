@@ -25,11 +25,13 @@ from flows.options import (
     StoreOption,
     WorkerMemoryOption,
     WorkersOption,
+    check_device_of,
     cluster_from,
     console_for,
     write_json,
 )
 from flows.progress import RichReporter, reporting
+from flows.run_tags import tagged
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,11 +69,11 @@ def run(
     """
     from musichash_core.config import load_config
     from tasks.scan import check_catalogues
-    from tasks.train import check_device
 
     settings = load_config(config)
     check_catalogues(catalogue)
-    check_device(device)
+    where = cluster_from(workers, worker_memory, scheduler, cluster)
+    check_device_of(where, device)
     if dry_run:
         from flows.commands_plan import AskedOfPlan, show_fresh_plan, workers_at_once
 
@@ -88,14 +90,14 @@ def run(
     from flows.nightly import nightly
 
     console = console_for(as_json=as_json)
-    with reporting(RichReporter(console)):
+    with reporting(RichReporter(console)), tagged("nightly", store, catalogue):
         account = nightly(
             catalogues=[str(Path(folder).absolute()) for folder in catalogue],
             store=str(Path(store).absolute()),
             labels=labels,
             manifest=manifest,
             config=settings,
-            cluster=cluster_from(workers, worker_memory, scheduler, cluster),
+            cluster=where,
             retry_failed=retry_failed,
             allow_shrink=allow_shrink,
             retrain=retrain,

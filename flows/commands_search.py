@@ -3,7 +3,7 @@
 Public: `add_to`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -140,6 +140,14 @@ def search(
     from tasks.search_filters import filters_of
 
     _check_one_question(track=track, file=file, code=code, queries=queries)
+    of_queries = {
+        "--output": output,
+        "--workers": workers,
+        "--worker-memory": worker_memory,
+        "--scheduler": scheduler,
+        "--cluster": cluster,
+    }
+    _check_options_of_queries(of_queries, queries)
     reach = Reach(k, radius)
     filters = filters_of(
         genres=genre or (),
@@ -157,7 +165,8 @@ def search(
             raise typer.BadParameter("--queries needs an --output, and takes no --explain")
         from tasks.search_bulk import BulkQuestion
 
-        asked = BulkQuestion(store, queries, output, settings or _settings(config), reach, filters)
+        root = str(Path(store).absolute())  # workers may stand in another folder
+        asked = BulkQuestion(root, queries, output, settings or _settings(config), reach, filters)
         where = cluster_from(workers, worker_memory, scheduler, cluster)
         _answer_in_bulk(asked, where, as_json=as_json)
         return
@@ -191,6 +200,16 @@ def _check_one_question(**questions: str | None) -> None:
     given = [name for name, value in questions.items() if value is not None]
     if len(given) != 1:
         raise typer.BadParameter("name either a --file or a --track, or else a --code or --queries")
+
+
+def _check_options_of_queries(options: Mapping[str, object], queries: str | None) -> None:
+    """Refuse options that one question would not heed."""
+    given = [name for name, value in options.items() if value is not None]
+    if given and queries is None:
+        raise typer.BadParameter(
+            f"{given[0]} is for --queries; the answer to one question is printed, as JSON with "
+            "--json"
+        )
 
 
 def _answer_in_bulk(asked: "BulkQuestion", cluster: "ClusterSettings", *, as_json: bool) -> None:
@@ -231,7 +250,8 @@ def _title(answer: "Answer") -> str:
     if answer.n_within is not None:
         title += f"; {answer.n_within} within {answer.radius} bits"
     if not answer.is_exact:
-        title += "; of an ivf index, which may miss some"
+        by = "of an ivf index" if answer.by == "track" else "by several windows"
+        title += f"; {by}, which may miss some"
     return escape_controls(title)
 
 
@@ -269,12 +289,17 @@ def _reasons(match: "Match") -> Sequence[str]:
         lines[1] += f"; {why['genre_overlap']:.0%} in common"
         shared = ", ".join(f"{name} {value}" for name, value in why["shared"].items())
         lines.append(f"shared: {shared or 'nothing'}")
-        longer = why["duration_difference_s"]
         lines.append(
-            f"length: {_clock(match.duration_s)}, "
-            f"{abs(longer):.1f} s {'longer' if longer > 0 else 'shorter'}"
+            f"length: {_clock(match.duration_s)}, {_difference(why['duration_difference_s'])}"
         )
     return lines
+
+
+def _difference(longer_s: float) -> str:
+    rounded = round(longer_s, 1)
+    if not rounded:
+        return "as long"
+    return f"{abs(rounded)} s {'longer' if rounded > 0 else 'shorter'}"
 
 
 def _likeliest(probabilities: dict[str, float]) -> str:

@@ -87,6 +87,9 @@ def serve(
     ] = SILENT_SECONDS,
     home: HomeOption = None,
     port: PortOption = 4200,
+    now: Annotated[
+        bool, typer.Option("--now", help="Begin the first night at once; then as scheduled.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be scheduled, and do nothing.")
     ] = False,
@@ -101,6 +104,7 @@ def serve(
 
     [bold]Examples:[/bold]
     musichash serve --catalogue ~/Music --store ~/music.store --dry-run
+    musichash serve --catalogue ~/Music --store ~/music.store --now
     musichash serve --catalogue ~/Music --store ~/music.store --at 03:30 --timezone Europe/Berlin
     """
     from flows.server_schedules import Served, next_times, timetable
@@ -127,9 +131,11 @@ def serve(
         }
         | common,
         backfill=common,
+        begins_now=now,
     )
     if dry_run:
-        _show(served, asyncio.run(next_times(served.when, SHOWN_TIMES)), as_json=as_json)
+        times = asyncio.run(next_times(served.when, SHOWN_TIMES))
+        _show(served, times, as_json=as_json)
         return
     _serve(served, StateFolder(home), port, crash_after, notify)
 
@@ -156,6 +162,7 @@ def _show(served: "Served", times: list[datetime], *, as_json: bool) -> None:
                 "name": served.name,
                 "cron": served.when.cron,
                 "timezone": served.when.timezone,
+                "begins_now": served.begins_now,
                 "next": [time.isoformat() for time in times],
                 "nightly": served.nightly,
                 "backfill": served.backfill,
@@ -165,6 +172,7 @@ def _show(served: "Served", times: list[datetime], *, as_json: bool) -> None:
     for line in [
         f"nightly/{served.name}: '{served.when.cron}' in {served.when.timezone}, one at a time (a "
         "night that falls into the last one is skipped)",
+        *(["  next    now"] if served.begins_now else []),
         *(f"  next    {time:%a %Y-%m-%d %H:%M %Z}" for time in times),
         *_parameter_lines(served.nightly),
         f"backfill/{served.name}: on demand, one at a time (a second one waits)",
@@ -184,7 +192,8 @@ def _parameter_lines(parameters: dict[str, Any]) -> list[str]:
 def _serve(
     served: "Served", state: StateFolder, port: int, crash_after: int, notify: str | None
 ) -> None:
-    from flows.server_runner import only_one, serve_until_signal, server_for_serving
+    from flows.own_server import server_for_serving
+    from flows.server_runner import only_one, serve_until_signal
     from flows.server_schedules import next_times
 
     state.prepare()
@@ -198,7 +207,8 @@ def _serve(
         for line in (
             *said,
             f"serving nightly/{served.name} ('{served.when.cron}' in {served.when.timezone}) and "
-            f"backfill/{served.name}; next night {begin:%a %Y-%m-%d %H:%M %Z}; Ctrl-C ends",
+            f"backfill/{served.name}; next night {'now, then ' if served.begins_now else ''}"
+            f"{begin:%a %Y-%m-%d %H:%M %Z}; Ctrl-C ends",
         ):
             typer.echo(escape_controls(line))
 
@@ -206,7 +216,6 @@ def _serve(
         serve_until_signal(
             served,
             server,
-            state,
             silent_seconds=crash_after,
             notify=notify,
             on_ready=ready,

@@ -96,13 +96,13 @@ def server(
         check_database(settings.database)
     kept = "SQLite" if settings.database is None else settings.database.shown
     typer.echo(f"starting Prefect's server ({kept}); state in {state.path}", err=True)
-    serve_until_signal(settings, state, lambda running: _announce(running, state))
+    serve_until_signal(settings, state, lambda running, said: _announce(running, said, state))
     typer.echo("the server has ended", err=True)
 
 
-def _announce(running: Running, state: StateFolder) -> None:
+def _announce(running: Running, said: list[str], state: StateFolder) -> None:
     typer.echo(f"the server is healthy: {running.ui_url}")
-    for line in _client_lines(running, state):
+    for line in (*said, *_client_lines(running, state)):
         typer.echo(line)
 
 

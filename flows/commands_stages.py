@@ -36,6 +36,7 @@ from flows.options import (
     StoreOption,
     WorkerMemoryOption,
     WorkersOption,
+    check_device_of,
     cluster_from,
     console_for,
     write_json,
@@ -162,24 +163,27 @@ def train(
     store: StoreOption,
     config: ConfigOption = None,
     device: DeviceOption = "auto",
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a new model generation on the labelled tracks that have features.
 
     It is put in force only where the store has no model yet; else it is a candidate, which
     'musichash backfill --model' fills, 'musichash models compare' judges and 'musichash models
-    promote' publishes. Interrupted at any time, the same command goes on where it stopped.
+    promote' publishes. Interrupted at any time, the same command goes on where it stopped. With a
+    cluster it is trained on a worker that offers a GPU, if there is one; else in this process.
 
-    [bold]Example:[/bold] musichash train --store ~/music.store --config small.toml
+    [bold]Examples:[/bold]
+    musichash train --store ~/music.store --config small.toml
+    musichash train --store ~/music.store --cluster deploy/clusters/scheduler.toml --device cuda
     """
     from flows.stages import plan_stage, train_stage
     from tasks.scan import recorded
-    from tasks.train import check_device
 
-    check_device(device)
-    with _night(
-        "train", store, config, cluster_from(None, None, None, None), as_json=as_json
-    ) as night:
+    where = cluster_from(None, None, scheduler, cluster)
+    check_device_of(where, device)
+    with _night("train", store, config, where, as_json=as_json) as night:
         plan_stage(night, recorded(store))
         summary = train_stage(night, retrain=True, as_candidate=True, device=device)
     if as_json:
@@ -229,8 +233,10 @@ def index(
     musichash index --store ~/music.store --show
     musichash index --store ~/music.store --max-memory 2GB --max-latency 5ms --dry-run
     """
-    wanted = index_by_hand(kind, max_memory, max_latency)
+    wanted = index_by_hand(kind, max_memory, max_latency, config=config)
     if show:
+        if wanted.is_by_hand or dry_run:
+            raise typer.BadParameter("--show says what is published; leave the other options out")
         show_index(store, as_json=as_json)
         return
     if dry_run:

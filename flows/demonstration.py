@@ -11,6 +11,7 @@ from rich.console import Console
 from flows.cluster_settings import ClusterSettings
 from flows.nightly import nightly
 from flows.progress import RichReporter, reporting
+from flows.run_tags import tagged
 from flows.sample import SAMPLE_CONFIG, sample_catalogue
 from musichash_core.config import load_config
 from tasks.search import search_track
@@ -28,7 +29,7 @@ def demonstrate(store: str, *, cluster: ClusterSettings, console: Console) -> di
         If the sample catalogue is not there, because this is no checkout of the repository.
     """
     music = sample_catalogue()
-    with reporting(RichReporter(console)):
+    with reporting(RichReporter(console)), tagged("nightly", store, [str(music)]):
         account: dict[str, Any] = nightly(
             catalogues=[str(music)],
             store=str(Path(store).absolute()),

@@ -52,7 +52,7 @@ def shard_builder(
         built: list[ShardBuilt] = []
         try:
             queue = deque(shards.arguments())
-            for (_, number), outcome in workers.fan_out(build_index_shard, queue, {}):
+            for (_, number), outcome in workers.fan_out(build_index_shard, queue):
                 if isinstance(outcome, KilledWorker):
                     raise DeadlyShardError(
                         f"shard {number} of {shards.n_shards} killed its worker repeatedly; give "

@@ -3,6 +3,7 @@
 Public: `Night`.
 """
 
+import logging
 from collections.abc import Callable
 
 from flows.cluster import Workers
@@ -12,6 +13,8 @@ from musichash_core.records import PartitionSummary, StageSummary
 from tasks.index import Published
 from tasks.ledger import OpenRun, UnrecordedRun, with_stage
 from tasks.plan import Plan
+
+log = logging.getLogger(f"musichash.{__name__}")
 
 
 class Night:
@@ -80,8 +83,15 @@ class Night:
         """Keep a stage's summary, add it to the ledger's record, and tell the operator."""
         self.run.record = with_stage(self.run.record, summary)
         self.summaries.append(summary)
+        named = {"event": "stage-finished", "stage": summary.stage}
+        log.info("%s", sentence, extra={**named, **_logged(summary)})
         self.reporter.finish(summary.stage, sentence)
         return summary
+
+
+def _logged(summary: StageSummary) -> dict[str, float]:
+    """Give the numbers of a stage that say something: none is logged for being zero."""
+    return {name: number for name, number in summary.numbers.items() if number}
 
 
 def _ignore(_stage: str, _summary: PartitionSummary) -> None:

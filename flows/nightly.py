@@ -15,6 +15,8 @@ from flows.cluster import Workers
 from flows.cluster_settings import ClusterSettings
 from flows.night import Night
 from flows.progress import ArtifactReporter, Reporters, current_reporter
+from flows.run_logs import logging_to_ui
+from flows.run_tags import run_tags, tag_run
 from flows.server_connection import connect_as_asked
 from flows.server_guard import end_server_with_us, serve_within_process
 from flows.stage_tasks import (
@@ -27,11 +29,12 @@ from flows.stage_tasks import (
     scan_task,
     train_task,
 )
+from flows.training_place import check_training_device
+from flows.unfinished_runs import leave_account
 from musichash_core.config import PipelineConfig
 from tasks.ledger import begin_run
 from tasks.model_in_force import check_model
 from tasks.resources import check_decoder
-from tasks.train import check_device
 
 # Prefect asks for its server before the first line of a flow.
 connect_as_asked()
@@ -50,6 +53,9 @@ def _run_name() -> str:
     description="Scan, extract, describe, train or load, encode and publish a music catalogue.",
     persist_result=False,
     log_prints=False,
+    on_failure=[leave_account],
+    on_crashed=[leave_account],
+    on_cancellation=[leave_account],
 )
 def nightly(
     catalogues: list[str],
@@ -88,14 +94,16 @@ def nightly(
     retrain : bool
         Train a new model although the store has one.
     device : "auto", "cpu" or "cuda"
-        Where models are trained; "auto" is a GPU where there is one.
+        Where models are trained; "auto" is a worker with a GPU, or this machine's, where there is
+        one.
     """
     end_server_with_us()
-    check_device(device)
+    tag_run(run_tags("nightly", store, catalogues))
     store = str(Path(store).absolute())  # workers may stand in another folder
     reporter = Reporters([current_reporter(), ArtifactReporter()])
     settings = config or PipelineConfig()
     where = cluster or ClusterSettings()
+    check_training_device(device, where)
     if where.scheduler is None:
         check_decoder(settings.decode)
     catalogue = scan_task(
@@ -107,25 +115,23 @@ def nightly(
         max_file_mb=settings.decode.max_file_mb,
     ).catalogue
     check_model(store, catalogue, settings, retrain=retrain)
-    with (
-        begin_run(store, create=True) as run,
-        Workers(where) as workers,
-    ):
-        night = Night(
-            store=store,
-            config=settings,
-            run=run,
-            workers=workers,
-            reporter=reporter,
-        )
-        plan_task(
-            *(night, catalogue),
-            retry_failed=retry_failed,
-            allow_shrink=allow_shrink,
-            retrain=retrain,
-        )
-        work_and_publish(night, retrain=retrain, device=device)
-    account = publish_run_artifacts(night)
+    with logging_to_ui():
+        with begin_run(store, create=True) as run, Workers(where) as workers:
+            night = Night(
+                store=store,
+                config=settings,
+                run=run,
+                workers=workers,
+                reporter=reporter,
+            )
+            plan_task(
+                *(night, catalogue),
+                retry_failed=retry_failed,
+                allow_shrink=allow_shrink,
+                retrain=retrain,
+            )
+            work_and_publish(night, retrain=retrain, device=device)
+        account = publish_run_artifacts(night)
     # Prefect shows the message of the state and gives its data to the caller.
     return cast("dict[str, Any]", Completed(message=account["sentence"], data=account))
 

@@ -100,7 +100,9 @@ RetrainOption = Annotated[
 ]
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option("--device", help="Where models are trained; auto is a GPU where there is one."),
+    typer.Option(
+        "--device", help="Where models are trained; auto is a worker with a GPU, or this machine's."
+    ),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
@@ -127,6 +129,24 @@ def cluster_from(
         worker_memory_bytes=None if worker_memory is None else worker_memory * 1_000_000,
         scheduler=scheduler,
     )
+
+
+def check_device_of(where: "ClusterSettings", device: str) -> None:
+    """Refuse a device that is not there, before any work is done; Dask is loaded only to ask it.
+
+    Raises
+    ------
+    ParameterError
+        If neither this machine nor a worker has it.
+    """
+    if where.may_have_gpus and device == "cuda":
+        from flows.training_place import check_training_device
+
+        check_training_device(device, where)
+    else:
+        from tasks.train import check_device
+
+        check_device(device)
 
 
 def write_json(content: Any) -> None:  # noqa: ANN401 - any JSON value

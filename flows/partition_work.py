@@ -3,11 +3,13 @@
 Public: `fan_out`, `timed_stage`, `Timed`, `sum_up`, `partitions_done`, `Probing`.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from distributed.scheduler import KilledWorker
@@ -16,6 +18,9 @@ from flows.night import Night
 from musichash_core.errors import MusicHashError
 from musichash_core.records import PartitionSummary, StageSummary
 from tasks.partition_tracks import PartitionTrack, folder_of, tracks_of
+from tasks.run_logs import Overheard, call_and_listen, relay
+
+log = logging.getLogger(f"musichash.{__name__}")
 
 _NAMED_TRACKS = 5
 
@@ -38,6 +43,8 @@ class Timed(list[PartitionSummary]):
 def timed_stage(night: Night, name: str, total: int, unit: str) -> Iterator[Timed]:
     """Report the start of a stage, and measure how long it takes on how many workers."""
     night.reporter.start(name, total, unit)
+    if total:
+        log.info("%d %s to do", total, unit, extra={"event": "stage-started", "stage": name})
     timed = Timed()
     yield timed
     timed.wall_s = time.monotonic() - timed.started
@@ -64,10 +71,23 @@ def fan_out(
     night: Night,
     function: Callable[..., Any],
     queue: "deque[Any]",
-    resources: dict[str, int] | None = None,
 ) -> Iterator[Any]:
-    """Fan out, without starting workers when there is no work."""
-    return night.workers.fan_out(function, queue, resources or {}) if queue else iter(())
+    """Fan out, without starting workers when there is no work; log what the workers logged."""
+    if not queue:
+        return
+    for arguments, outcome in night.workers.fan_out(partial(call_and_listen, function), queue):
+        if isinstance(outcome, KilledWorker):
+            log.warning(
+                "the worker died each time it worked on this; the last one was %s",
+                outcome.last_worker.address,
+                extra={"event": "worker-died", "partition": _name_of(arguments)},
+            )
+        yield arguments, relay(outcome) if isinstance(outcome, Overheard) else outcome
+
+
+def _name_of(arguments: tuple[Any, ...]) -> str:
+    """Give the id of the partition that a call is about: its second argument, or a part of it."""
+    return str(getattr(arguments[1], "partition_id", arguments[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +101,10 @@ class Probing:
         of the partition, and a tuple of track ids.
     arguments : callable
         Gives the arguments of a partition by its name.
-    resources : dict
-        Dask resources that each call needs.
     """
 
     function: Callable[..., Any]
     arguments: Callable[[str], tuple[Any, ...]]
-    resources: dict[str, int] = field(default_factory=dict)
 
 
 def partitions_done(
@@ -125,7 +142,7 @@ def _guilty_tracks(night: Night, partition_id: str, probing: Probing) -> list[Pa
     arguments = probing.arguments(partition_id)
     queue = deque((*arguments, half) for half in _halves(tuple(places)))
     guilty = []
-    for asked, outcome in fan_out(night, probing.function, queue, probing.resources):
+    for asked, outcome in fan_out(night, probing.function, queue):
         track_ids = asked[-1]
         if not isinstance(outcome, KilledWorker):
             continue

@@ -5,6 +5,7 @@ Stages report to the reporter in force, see `reporting`. Public: `Reporter`, `Ri
 `describe_epoch`.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,17 @@ from rich.text import Text
 from musichash_core.plain_text import escape_controls
 from musichash_core.training_records import TrainingEvent
 
+log = logging.getLogger(f"musichash.{__name__}")
+
+EPOCHS = "epochs"
+"""Units of a stage that do not fail one by one."""
+
 ARTIFACT_SECONDS = 5.0
-"""Least time between two updates of a stage's artifact."""
+SELDOM_SECONDS = 120.0
+SHARE_BETWEEN = 0.02
+"""Time between two updates of a stage's artifact: this share of the time that the stage has taken,
+within the two bounds. Each update is an event in Prefect's database, of some 8 kB; a stage of ten
+hours makes about 450."""
 
 
 class Reporter:
@@ -149,13 +159,15 @@ class ArtifactReporter(Reporter):
         self._done = self._failed = self._total = 0
         self._unit = self._note = ""
         self._started = self._updated = 0.0
+        self._is_over = False
 
     def start(self, stage: str, total: int, unit: str) -> None:
         """Begin a stage of `total` units."""
         from prefect.artifacts import create_progress_artifact
 
-        self._update()  # of a part of a stage that ends where the next part begins
+        self._end()  # of a part of a stage that ends where the next part begins
         self._done = self._failed = 0
+        self._is_over = False
         self._total, self._unit, self._note = total, unit, ""
         self._started = self._updated = time.monotonic()
         # The annotation covers the asynchronous form too; this is the synchronous one.
@@ -174,7 +186,9 @@ class ArtifactReporter(Reporter):
         """Report `done` more units, of which `failed` failed."""
         self._done += done
         self._failed += failed
-        if time.monotonic() - self._updated >= ARTIFACT_SECONDS:
+        now = time.monotonic()
+        wait_s = min(SELDOM_SECONDS, SHARE_BETWEEN * (now - self._started))
+        if now - self._updated >= max(ARTIFACT_SECONDS, wait_s):
             self._update()
 
     def note(self, stage: str, text: str) -> None:
@@ -183,6 +197,14 @@ class ArtifactReporter(Reporter):
 
     def finish(self, stage: str, sentence: str) -> None:
         """End a stage with what it came to."""
+        self._end()
+
+    def say(self, sentence: str) -> None:
+        """Put a sentence into the log of the run, which the UI shows."""
+        log.info("%s", sentence, extra={"event": "said"})
+
+    def _end(self) -> None:
+        self._is_over = True
         self._update()
         self._artifact = None
 
@@ -198,11 +220,31 @@ class ArtifactReporter(Reporter):
     def _text(self) -> str:
         elapsed = time.monotonic() - self._started
         rate = self._done / elapsed if elapsed > 0 else 0.0
-        left = f"{(self._total - self._done) / rate:.0f} s left" if rate > 0 else "starting"
-        return (
-            f"{self._done} of {self._total} {self._unit} done, {self._failed} failed, "
-            f"{rate:.1f} per second, {left}" + (f"; {self._note}" if self._note else "")
-        )
+        if self._is_over:
+            when = f"in {_duration(elapsed)}"
+        elif rate > 0:
+            when = f"{_duration((self._total - self._done) / rate)} left"
+        else:
+            when = "starting"
+        failed = "" if self._unit == EPOCHS else f"{self._failed:,} failed, "
+        pace = f", {_rate(rate)}" if rate > 0 else ""
+        note = f"; {self._note}" if self._note else ""
+        return f"{self._done:,} of {self._total:,} {self._unit} done, {failed}{when}{pace}{note}"
+
+
+def _duration(seconds: float) -> str:
+    """Write a length of time with the two units that matter."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _rate(per_second: float) -> str:
+    return (
+        f"{per_second:.1f} per second" if per_second >= 1 else f"{per_second * 60:.1f} per minute"
+    )
 
 
 class Reporters(Reporter):

@@ -1,6 +1,6 @@
 """What the Prefect server does by itself about runs that fall silent, fail or are skipped.
 
-Public: `ensure_automations`, `SILENT_SECONDS`, `HEARTBEAT_SECONDS`.
+Public: `ensure_automations`, `SILENT_SECONDS`, `HEARTBEAT_SECONDS`, `SKIPPED_STATE`.
 """
 
 from datetime import timedelta
@@ -19,7 +19,13 @@ SILENT_SECONDS = 180
 SHORTEST_SILENCE_S = 60
 
 CRASHED_NAME = "musichash: a run that fell silent has crashed"
+SKIPPED_NAME = "musichash: a night that falls into the last one is skipped"
 REPORTED_NAME = "musichash: a run failed, crashed or was skipped"
+
+SKIPPED_STATE = "Skipped"
+SKIPPED_MESSAGE = "the last night was still at work; the next one does what is new since then"
+LIMIT_MESSAGE = "Deployment concurrency limit reached."
+"""With which Prefect cancels a run that begins while another one of its deployment is at work."""
 
 _RUN = "prefect.flow-run."
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
@@ -34,7 +40,7 @@ _OUR_RUNS = {
 
 
 def ensure_automations(
-    client: "SyncPrefectClient", *, silent_seconds: int = SILENT_SECONDS, notify: str | None = None
+    client: "SyncPrefectClient", *, silent_seconds: int | None = None, notify: str | None = None
 ) -> list[str]:
     """Create the automations, or bring them up to date; a second call changes nothing.
 
@@ -45,8 +51,9 @@ def ensure_automations(
     ----------
     client : SyncPrefectClient
         Of the server.
-    silent_seconds : int
-        After which a run without a heartbeat is held to have crashed.
+    silent_seconds : int, optional
+        After which a run without a heartbeat is held to have crashed; without it that stays as it
+        is, at first `SILENT_SECONDS`.
     notify : str, optional
         Block to notify, ``type/name``; without one it stays as it is, at first in the server's
         event feed alone.
@@ -62,7 +69,12 @@ def ensure_automations(
         If there is no such block.
     """
     said = []
-    for wanted in (_crashed(silent_seconds), _reported(client, notify)):
+    wanted_ones = (
+        _crashed(SILENT_SECONDS if silent_seconds is None else silent_seconds),
+        _skipped(),
+        _reported(client, notify),
+    )
+    for wanted in wanted_ones:
         existing = client.read_automations_by_name(wanted.name)
         if not existing:
             client.create_automation(wanted)
@@ -72,6 +84,8 @@ def ensure_automations(
         wanted.enabled = first.enabled
         if wanted.name == REPORTED_NAME and notify is None:
             wanted.actions = first.actions  # another store's serve, or the operator, chose them
+        if wanted.name == CRASHED_NAME and silent_seconds is None:
+            continue  # the same, of the seconds
         if _content(first) != _content(wanted):
             client.update_automation(first.id, wanted)
             said.append(f"automation brought up to date: {wanted.name}")
@@ -116,6 +130,38 @@ def _crashed(silent_seconds: int) -> "AutomationCore":
                 state=StateType.CRASHED,
                 message=f"no sign of life for {silent_seconds} s: its process or machine died; "
                 "what it finished is kept, the next run completes the work",
+            )
+        ],
+    )
+
+
+def _skipped() -> "AutomationCore":
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    return AutomationCore(
+        name=SKIPPED_NAME,
+        description="Prefect cancels a night that would overlap with the last one; this gives it a "
+        f"state that says so, {SKIPPED_STATE}.",
+        trigger=EventTrigger(
+            expect={f"{_RUN}Cancelled"},
+            match=ResourceSpecification(
+                {"prefect.resource.id": f"{_RUN}*", "prefect.state-message": LIMIT_MESSAGE}
+            ),
+            match_related=ResourceSpecification(dict(_OUR_RUNS)),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name=SKIPPED_STATE,
+                state=StateType.CANCELLED,
+                message=SKIPPED_MESSAGE,
+                force=True,  # it is cancelled already
             )
         ],
     )

@@ -8,10 +8,12 @@ import os
 import sys
 from pathlib import Path
 
+from flows.server_automations import HEARTBEAT_SECONDS
 from flows.server_state import Running, ServerError, ServerUsageError, StateFolder
 
 ASKING_VARIABLE = "MUSICHASH_SERVER"
 HOME_VARIABLE = "MUSICHASH_SERVER_HOME"
+HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 YES = frozenset({"1", "on", "true", "yes"})
 NO = frozenset({"", "0", "off", "false", "no"})
 
@@ -30,8 +32,11 @@ def connect_as_asked() -> None:
     ServerError
         If it asks for one and none runs.
     """
+    if os.environ.get("PREFECT_API_URL"):
+        _give_signs_of_life()
+        return
     asked = os.environ.get(ASKING_VARIABLE, "").lower()
-    if asked in NO or os.environ.get("PREFECT_API_URL"):
+    if asked in NO:
         return
     if asked not in YES:
         raise ServerUsageError(
@@ -53,6 +58,13 @@ def connect_to(running: Running, state: StateFolder) -> None:
     """Let Prefect in this process, and in those that it starts, use a server."""
     os.environ["PREFECT_API_URL"] = running.api_url
     os.environ["PREFECT_API_AUTH_STRING"] = state.secret()
+    os.environ[HOME_VARIABLE] = str(state.path)  # where a run makes its report known
+    _give_signs_of_life()
+
+
+def _give_signs_of_life() -> None:
+    """Let runs of this process tell the server that they live, so that it sees when they do not."""
+    os.environ.setdefault(HEARTBEAT_VARIABLE, str(HEARTBEAT_SECONDS))
     if "prefect.context" in sys.modules:  # it read the environment when it was imported
         from prefect.context import refresh_global_settings_context
 

@@ -13,8 +13,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+from flows.server_automations import ensure_automations
+from flows.server_reports import add_reports
 from flows.server_settings import Database, ServerSettings, enter_prefect_environment
 from flows.server_state import Running, ServerError, StateFolder
 
@@ -25,6 +28,9 @@ START_SECONDS = 300
 DATABASE_SECONDS = 15
 PROBE_SECONDS = 5.0
 LOOK_AGAIN_S = 0.3
+
+UNGUARDED_PAGES = frozenset({"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+"""Pages about the API outside of it, which ask for no credentials; those below /api do."""
 
 
 def answers(api_url: str) -> bool:
@@ -61,7 +67,9 @@ def check_database(database: Database) -> None:
 
 
 def serve_until_signal(
-    settings: ServerSettings, state: StateFolder, on_healthy: Callable[[Running], None]
+    settings: ServerSettings,
+    state: StateFolder,
+    on_healthy: Callable[[Running, list[str]], None],
 ) -> None:
     """Run the server; SIGINT and SIGTERM end it in order.
 
@@ -72,7 +80,7 @@ def serve_until_signal(
     state : StateFolder
         Prepared; credentials are made if there are none.
     on_healthy : callable
-        Told once where the server answers.
+        Told once where the server answers, and what was set up there.
 
     Raises
     ------
@@ -82,7 +90,7 @@ def serve_until_signal(
     with state.held(), _bound(settings) as listening:
         enter_prefect_environment(settings, state, state.secret_made_once())
         running = Running(os.getpid(), settings.api_url, settings.ui_url)
-        server = _server_class()(_config())
+        server = _server_class()(_config(state))
         watch = threading.Thread(
             target=_announce_when_healthy,
             args=(server, state, running, on_healthy),
@@ -120,11 +128,11 @@ def _bound(settings: ServerSettings) -> Iterator[socket.socket]:
         yield listening
 
 
-def _config() -> Any:  # noqa: ANN401 - uvicorn is imported when a server is started
+def _config(state: StateFolder) -> Any:  # noqa: ANN401 - uvicorn is imported when a server is started
     import uvicorn
 
     return uvicorn.Config(
-        _app,
+        partial(_app, state),
         factory=True,
         log_level="warning",
         access_log=False,
@@ -133,10 +141,16 @@ def _config() -> Any:  # noqa: ANN401 - uvicorn is imported when a server is sta
     )
 
 
-def _app() -> Any:  # noqa: ANN401 - an application of FastAPI
+def _app(state: StateFolder) -> Any:  # noqa: ANN401 - an application of FastAPI
     from prefect.server.api.server import create_app
 
-    return create_app(final=True)
+    app = create_app(final=True)
+    outer: list[Any] = app.router.routes
+    pages: list[Any] = next(route.app.router.routes for route in outer if route.name == "ui")
+    for routes in (outer, pages):
+        routes[:] = [route for route in routes if route.path not in UNGUARDED_PAGES]
+    add_reports(app, state)
+    return app
 
 
 def _server_class() -> Any:  # noqa: ANN401 - uvicorn is imported when a server is started
@@ -164,16 +178,32 @@ def _announce_when_healthy(
     server: Any,  # noqa: ANN401 - uvicorn is imported when a server is started
     state: StateFolder,
     running: Running,
-    on_healthy: Callable[[Running], None],
+    on_healthy: Callable[[Running, list[str]], None],
 ) -> None:
     until = time.monotonic() + START_SECONDS
     while not server.should_exit and time.monotonic() < until:
         if server.started and answers(running.api_url):
+            said = _automations(running, state)  # before others may look for them
             state.record(running)
-            on_healthy(running)
+            on_healthy(running, said)
             _tell_systemd()
             return
         time.sleep(LOOK_AGAIN_S)
+
+
+def _automations(running: Running, state: StateFolder) -> list[str]:
+    """Set up what the server does by itself; without that it is still a server."""
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        with SyncPrefectClient(running.api_url, auth_string=state.secret()) as client:
+            return ensure_automations(client)
+    except (PrefectHTTPStatusError, OSError, RuntimeError) as error:
+        return [
+            f"warning: the automations could not be set up ({error}); a run that falls silent "
+            "stays running: start the server again"
+        ]
 
 
 def _tell_systemd() -> None:

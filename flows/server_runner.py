@@ -1,35 +1,34 @@
-"""``musichash serve`` at work: a server if none runs, deployments, and the runs that they start.
+"""``musichash serve`` at work: the deployments of a store, and the runs that they start.
 
-Public: `server_for_serving`, `serve_until_signal`, `only_one`.
+Public: `serve_until_signal`, `only_one`.
 """
 
 import asyncio
 import contextlib
 import fcntl
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from uuid import UUID
 
+from flows.own_server import OwnServer
 from flows.server_automations import HEARTBEAT_SECONDS, ensure_automations
-from flows.server_connection import connect_to
-from flows.server_process import LOOK_AGAIN_S, START_SECONDS, answers
+from flows.server_process import answers
 from flows.server_schedules import deployments
 from flows.server_state import PRIVATE_FILE, ServerError, StateFolder
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.deployments.runner import RunnerDeployment
+    from prefect.runner import Runner
 
     from flows.server_schedules import Served
 
-STOPPED = "musichash serve was ended; what this run finished is kept, the next one goes on"
-SERVER_END_SECONDS = 30
 WATCH_SECONDS = 2.0
+SURELY_SEEN_S = 30
+"""After which the server has noticed that a run has fallen silent for too long."""
 
 
 @contextlib.contextmanager
@@ -56,102 +55,9 @@ def only_one(state: StateFolder, name: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def server_for_serving(
-    state: StateFolder, port: int, say: Callable[[str], None]
-) -> Iterator["subprocess.Popen[bytes] | None"]:
-    """Use the server that the environment names or that runs here, or else start one.
-
-    Gives its process if it was started, which ends with this.
-
-    Raises
-    ------
-    ServerError
-        If the named server does not answer, or the start fails.
-    """
-    named = os.environ.get("PREFECT_API_URL")
-    if named:
-        if not answers(named.rstrip("/")):
-            raise ServerError(
-                f"no Prefect server answers at {named} (PREFECT_API_URL); start it, correct the "
-                "address, or unset the variable to use one of this machine"
-            )
-        say(f"using the server at {named} (PREFECT_API_URL)")
-        yield None
-        return
-    if state.is_held():
-        _wait_until_it_answers(state, None)
-        say(f"using the running server at {_connected(state)}")
-        yield None
-        return
-    process = _start(state, port)
-    try:
-        say("starting the server")
-        _wait_until_it_answers(state, process)
-        say(f"the server is healthy: {_connected(state)}")
-        yield process
-    finally:
-        _end(process)
-
-
-def _start(state: StateFolder, port: int) -> "subprocess.Popen[bytes]":
-    """Start ``musichash server`` beside us, out of reach of our terminal's Ctrl-C."""
-    start = "from flows.cli import main; main()"
-    with state.log.open("ab") as log:
-        state.log.chmod(PRIVATE_FILE)
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-c", start, "server"),
-                *("--home", str(state.path), "--port", str(port)),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=state.path,
-            start_new_session=True,
-        )
-
-
-def _wait_until_it_answers(state: StateFolder, process: "subprocess.Popen[bytes] | None") -> None:
-    until = time.monotonic() + START_SECONDS
-    while (running := state.running()) is None or not answers(running.api_url):
-        if process is not None and process.poll() is not None:
-            raise ServerError(f"the server did not start: {_last_words(state)}")
-        if time.monotonic() > until:
-            raise ServerError(
-                f"the server of {state.path} does not answer after {START_SECONDS} s; see "
-                f"{state.log}, or end it and start again"
-            )
-        time.sleep(LOOK_AGAIN_S)
-
-
-def _last_words(state: StateFolder) -> str:
-    lines = state.log.read_text(errors="replace").split("\n")
-    last = next((line for line in reversed(lines) if line.strip()), "nothing")
-    return f"its log {state.log} ends with: {last.removeprefix('error: ')}"
-
-
-def _connected(state: StateFolder) -> str:
-    running = state.running()
-    if running is None:
-        raise ServerError(f"the server of {state.path} has just ended; start again")
-    connect_to(running, state)
-    return running.ui_url
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(SERVER_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def serve_until_signal(
     served: "Served",
-    server: "subprocess.Popen[bytes] | None",
-    state: StateFolder,
+    server: OwnServer | None,
     *,
     silent_seconds: int,
     notify: str | None,
@@ -163,10 +69,8 @@ def serve_until_signal(
     ----------
     served : Served
         The store.
-    server : subprocess.Popen or None
+    server : OwnServer or None
         The server that we started and must watch over.
-    state : StateFolder
-        Of the server.
     silent_seconds, notify
         See `ensure_automations`.
     on_ready : callable
@@ -189,8 +93,9 @@ def serve_until_signal(
             f"the server refuses us ({error.response.status_code}); PREFECT_API_AUTH_STRING must "
             "hold its credentials"
         ) from error
+    patience_s = silent_seconds + SURELY_SEEN_S if served.begins_now else None
     said += [f"{one.full_name} is paused: resume it in the UI" for one in ours if one.paused]
-    asyncio.run(_serve(ours, server, state, lambda: on_ready(said)))
+    asyncio.run(_serve(ours, server, said, on_ready, patience_s))
 
 
 def _paused(client: "SyncPrefectClient", full_name: str) -> bool:
@@ -205,19 +110,23 @@ def _paused(client: "SyncPrefectClient", full_name: str) -> bool:
 
 async def _serve(
     ours: "list[RunnerDeployment]",
-    server: "subprocess.Popen[bytes] | None",
-    state: StateFolder,
-    on_ready: Callable[[], None],
+    server: OwnServer | None,
+    said: list[str],
+    on_ready: Callable[[list[str]], None],
+    patience_s: int | None,
 ) -> None:
-    runner = _runner_class()(
+    from flows.serving_runner import ServingRunner
+
+    runner = ServingRunner(
         name=f"musichash serve {ours[0].name}",
         pause_on_shutdown=False,
         heartbeat_seconds=HEARTBEAT_SECONDS,
     )
-    for deployment in ours:
-        await runner.aadd_deployment(deployment)
-    on_ready()
-    watch = asyncio.create_task(_watch(server, runner))
+    night, _ = [await runner.aadd_deployment(deployment) for deployment in ours]
+    if patience_s is not None and (wait_s := await _begin_one(night, patience_s)):
+        said = [*said, f"a night of before is not seen to have ended: the next in {wait_s} s"]
+    on_ready(said)
+    watch = None if server is None else asyncio.create_task(_watch(server, runner))
     try:
         await runner.start()
     except ExceptionGroup as error:  # of its loops, which have asked in vain for half a minute
@@ -228,42 +137,51 @@ async def _serve(
             f"the server at {api_url} does not answer any more; start it, and this again"
         ) from error
     finally:
-        watch.cancel()
-    if server is not None and server.poll() is not None:
-        raise ServerError(f"the server has ended by itself: {_last_words(state)}")
+        if watch is not None:
+            watch.cancel()
+    if server is not None and server.has_ended():
+        raise ServerError(f"the server has ended by itself: {server.last_words()}")
 
 
-async def _watch(server: "subprocess.Popen[bytes] | None", runner: Any) -> None:  # noqa: ANN401
-    """Stop when the server that we started is gone."""
-    while server is None or server.poll() is None:
+async def _begin_one(deployment_id: UUID, patience_s: int) -> int:
+    """Begin a run: at once, or when one that seems to be at work has either ended or crashed.
+
+    Gives the seconds until then.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Scheduled
+
+    at_work = filters.FlowRunFilterState(
+        type=filters.FlowRunFilterStateType(
+            any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+        )
+    )
+    async with get_client() as client:
+        others = await client.read_flow_runs(
+            flow_run_filter=filters.FlowRunFilter(state=at_work),
+            deployment_filter=filters.DeploymentFilter(
+                id=filters.DeploymentFilterId(any_=[deployment_id])
+            ),
+            limit=1,
+        )
+        wait_s = patience_s if others else 0
+        begin = datetime.now(UTC) + timedelta(seconds=wait_s)
+        await client.create_flow_run_from_deployment(
+            deployment_id, state=Scheduled(scheduled_time=begin)
+        )
+    return wait_s
+
+
+async def _watch(server: OwnServer, runner: "Runner") -> None:
+    """Start our server again when it dies, which a run at work outlives; stop when that fails."""
+    while True:
         await asyncio.sleep(WATCH_SECONDS)
-    await runner.astop()
-
-
-def _runner_class() -> Any:  # noqa: ANN401 - Prefect is imported when something is served
-    from prefect.runner import Runner
-
-    class ServingRunner(Runner):
-        """A runner that ends in order at SIGINT too, and says why its runs ended."""
-
-        async def start(self, run_once: bool = False, webserver: bool | None = None) -> None:
-            self._asked = asyncio.get_running_loop()
-            signal.signal(signal.SIGINT, self.handle_sigterm)
-            await super().start(run_once, webserver)
-
-        def handle_sigterm(self, *_: object, **__: object) -> None:
-            self._asked.call_soon_threadsafe(self._end_soon)
-
-        def _end_soon(self) -> None:
-            self._ending = asyncio.create_task(self._end_once_started())
-
-        async def _end_once_started(self) -> None:
-            while not (self.started or self.stopping):
-                await asyncio.sleep(LOOK_AGAIN_S)
-            if self.started:
-                await self.astop()
-
-        async def cancel_all(self) -> None:
-            await self._cancellation_manager.cancel_all(STOPPED)
-
-    return ServingRunner
+        if not server.has_ended():
+            continue
+        try:
+            await asyncio.to_thread(server.start_again)
+        except ServerError:
+            await runner.astop()
+            return

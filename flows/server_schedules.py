@@ -25,8 +25,8 @@ N_CRON_FIELDS = 5
 
 NIGHTLY_TEXT = """Process what is new in the catalogue and publish it.
 
-A night that should begin while the last one still runs is cancelled at once (state *Cancelled*,
-"Deployment concurrency limit reached"): the next one does its work.
+A night that should begin while the last one still runs is skipped at once (state *Skipped*): the
+next one does its work.
 """
 BACKFILL_TEXT = """Fill the store with a new collection, model or feature configuration.
 
@@ -118,12 +118,15 @@ class Served:
         When its nights begin.
     nightly, backfill : dict
         Parameters of the two flows, as JSON.
+    begins_now : bool
+        Whether a night begins at once, beside those of the timetable.
     """
 
     name: str
     when: Timetable
     nightly: dict[str, Any]
     backfill: dict[str, Any]
+    begins_now: bool = False
 
 
 def deployments(served: Served, *, is_paused: Callable[[str], bool]) -> "list[RunnerDeployment]":

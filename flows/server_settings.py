@@ -17,6 +17,7 @@ from flows.server_state import OTHERS_ANYTHING, ServerUsageError, StateFolder
 DATABASE_VARIABLE = "MUSICHASH_DATABASE_URL"
 SECONDS_OF_A_DAY = 86_400
 HEARTBEATS_KEPT_DAYS = 1
+GROUP_READS = 0o040
 
 FOREIGN = re.compile(
     r"PREFECT_(SERVER_API_|SERVER_CSRF_|SERVER_CORS_|SERVER_UI_|UI_|SERVER_DATABASE_|API_|CLIENT_"
@@ -191,14 +192,17 @@ def database_from(path: Path | None) -> Database | None:
 def _read_private(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             text = file.read(10_000)
     except (OSError, UnicodeDecodeError) as error:
         raise ServerUsageError(f"--database-file {path} cannot be read: {error}") from error
-    if mode & OTHERS_ANYTHING:
+    forbidden = OTHERS_ANYTHING
+    if status.st_uid == 0:  # a mounted secret of Kubernetes: root's, and readable for our group
+        forbidden &= ~GROUP_READS
+    if status.st_mode & forbidden:
         raise ServerUsageError(
-            f"others can read --database-file {path} (mode {mode & 0o777:04o}), which holds a "
-            f"password: chmod 600 {path}"
+            f"others can read --database-file {path} (mode {status.st_mode & 0o777:04o}), which "
+            f"holds a password: chmod 600 {path}"
         )
     return text
 

@@ -14,13 +14,15 @@ from distributed.scheduler import KilledWorker
 
 from flows.night import Night
 from flows.partition_work import Probing, fan_out, partitions_done, sum_up, timed_stage
-from flows.progress import describe_epoch
+from flows.progress import Reporter, describe_epoch
+from flows.training_place import train_somewhere
 from flows.wording import (
     describe_default_in_use,
     describe_plan,
     describe_training,
 )
 from musichash_core.records import StageSummary, partition_of
+from musichash_core.training_records import TrainingEvent
 from tasks.backfill_plan import partitions_of_backfills
 from tasks.describe import describe_partition, partitions_to_describe, probe_describing
 from tasks.encode import encode_partition, partitions_to_encode, probe_encoding
@@ -31,7 +33,6 @@ from tasks.model_in_force import NoModelError, uses_default_model, was_trained_w
 from tasks.plan import Plan, make_plan
 from tasks.report import write_report
 from tasks.scan import Catalogue, record, recorded
-from tasks.train import TrainedGeneration, train
 
 DIED = "the worker process that extracted it died, each time it was tried"
 """Says nothing of the worker's name or address: the failures table is the same in every run."""
@@ -129,6 +130,26 @@ def describe_stage(night: Night) -> StageSummary:
     )
 
 
+class _EpochBars:
+    """Reports the epochs of a training, a bar for each of its networks."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._last: dict[str, int] = {}
+
+    def __call__(self, event: TrainingEvent) -> None:
+        stage = f"train-{event.stage}"
+        if stage not in self._last:
+            self._reporter.start(stage, event.n_epochs, "epochs")
+            self._last[stage] = 0
+        # The first is not 1 where a stopped training goes on; some come twice where a worker died.
+        n_new = event.epoch - self._last[stage]
+        if n_new > 0:
+            self._last[stage] = event.epoch
+            self._reporter.advance(stage, n_new)
+        self._reporter.note(stage, describe_epoch(event))
+
+
 def train_stage(
     night: Night, *, retrain: bool, as_candidate: bool = False, device: str = "auto"
 ) -> StageSummary:
@@ -145,48 +166,41 @@ def train_stage(
         elif not was_trained_with(night.store, plan.generation, night.config.models):
             sentence += "; the configuration has other model settings: --retrain applies them"
         return night.finish(summary, sentence)
-    started, cpu = time.monotonic(), time.process_time()
-    bars: set[str] = set()
-
-    def on_event(event: Any) -> None:  # noqa: ANN401 - the record's module loads torch
-        stage = f"train-{event.stage}"
-        if stage in bars:
-            night.reporter.advance(stage, 1)
-        else:
-            bars.add(stage)
-            night.reporter.start(stage, event.n_epochs, "epochs")
-            night.reporter.advance(stage, event.epoch)  # not 1 where a stopped training goes on
-        night.reporter.note(stage, describe_epoch(event))
-
-    trained: TrainedGeneration = train(
+    started = time.monotonic()
+    training = train_somewhere(
         night.store,
         night.config,
-        as_candidate=as_candidate,
+        night.workers,
         device=device,
-        on_event=on_event,
+        as_candidate=as_candidate,
+        on_event=_EpochBars(night.reporter),
         say=night.reporter.say,
-        call=night.workers.call if night.workers.have_started else None,
     )
+    trained = training.generation
     if not trained.is_candidate:
         night.plan = replace(plan, generation=trained.generation)
-    wall_s = time.monotonic() - started
     summary = StageSummary(
         "train",
         n_done=trained.n_tracks,
-        wall_s=wall_s,
-        cpu_s=time.process_time() - cpu,
-        gpu_s=wall_s if trained.device.startswith("cuda") else 0.0,
+        wall_s=time.monotonic() - started,
+        cpu_s=training.cpu_s,
+        gpu_s=training.gpu_s,
         notes=tuple(
             f"label {label!r} has one track and was left out" for label in trained.left_out
         ),
     )
-    return night.finish(summary, describe_training(trained, summary.wall_s))
+    sentence = describe_training(trained, summary.wall_s)
+    if training.worker is not None:
+        sentence += f"; on the worker {training.worker}"
+    return night.finish(summary, sentence)
 
 
 def encode_stage(night: Night) -> StageSummary:
     """Encode on the workers every partition that has no codes of the generation in use.
 
-    It needs no plan where the night names the generation.
+    It needs no plan where the night names the generation. Every worker computes on its CPU, also
+    one with a GPU: the same bytes wherever it is done, and reading a track takes longer than
+    a GPU would save.
     """
     generation = night.generation or _planned(night).generation
     if generation is None:
@@ -195,11 +209,8 @@ def encode_stage(night: Night) -> StageSummary:
     todo, n_reused = _needed(night, *partitions_to_encode(night.store, fingerprint, generation))
     with timed_stage(night, "encode", len(todo), "partitions") as done:
         queue = deque((night.store, name, fingerprint, generation) for name in todo)
-        gpu = night.workers.resources_for_gpu() if todo else {}
-        outcomes = fan_out(night, encode_partition, queue, gpu)
-        probing = Probing(
-            probe_encoding, lambda name: (night.store, name, fingerprint, generation), gpu
-        )
+        outcomes = fan_out(night, encode_partition, queue)
+        probing = Probing(probe_encoding, lambda name: (night.store, name, fingerprint, generation))
         done += partitions_done(night, outcomes, "encode", probing)
     summary = sum_up("encode", done, n_reused=n_reused)
     if not todo:

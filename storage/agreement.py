@@ -20,7 +20,7 @@ from storage.feature_store import FeaturePartition
 from storage.generations import code_length, read_model_card
 from storage.indexes import HashIndex
 from storage.layout import RECEIPT_NAME, StoreLayout
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import read_table
 from storage.snapshots import Snapshot
 

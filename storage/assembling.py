@@ -1,7 +1,7 @@
 """Putting a snapshot together from parts of tables: the index, the list of files, the digest.
 
-Public: `assemble_snapshot`, `SnapshotParts`, `partition_receipts`, `with_runs_table`,
-`with_index`, `index_files`, `is_unchanged`.
+Public: `assemble_snapshot`, `SnapshotParts`, `with_runs_table`, `with_index`, `index_files`,
+`is_unchanged`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,21 +110,6 @@ def assemble_snapshot(
         files=tuple(sorted(files, key=lambda entry: entry.path)),
     )
     return replace(snapshot, digest=content_digest(snapshot))
-
-
-def partition_receipts(
-    layout: StoreLayout, feature_fingerprint: str, generation: str, partition_ids: Sequence[str]
-) -> list[FileDigest]:
-    """Digest the receipts of the features and of the codes of some partitions."""
-    folders = [
-        folder
-        for partition_id in partition_ids
-        for folder in (
-            layout.feature_partition_path(feature_fingerprint, partition_id),
-            layout.encoded_partition_path(generation, partition_id),
-        )
-    ]
-    return [digest_file(folder / RECEIPT_NAME, layout.root) for folder in folders]
 
 
 def with_runs_table(layout: StoreLayout, snapshot: Snapshot, closed: RunRecord) -> Snapshot:

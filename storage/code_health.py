@@ -17,8 +17,9 @@ from typing import Any
 from musichash_core.errors import MusicHashError
 from musichash_core.health_config import HealthConfig
 from musichash_core.health_figures import HealthFigures
-from storage.atomic import read_json, to_json, write_json
+from storage.atomic import read_json, to_json
 from storage.errors import DamagedArtefactError, StoreError
+from storage.kept_work import keep_json
 from storage.layout import StoreLayout
 from storage.snapshots import Snapshot
 
@@ -110,16 +111,7 @@ def write_health(layout: StoreLayout, record: HealthRecord) -> None:
     """
     path = health_path(layout, record.digest)
     content = {"format": HEALTH_FORMAT, **record.as_dict()}
-    try:
-        try:
-            write_json(path, content)
-        except FileNotFoundError:  # a run that began meanwhile swept the temporary file away
-            write_json(path, content)
-    except OSError as error:
-        raise StoreError(
-            f"the health of the codes cannot be kept in {path}: {error.strerror}; check owner, "
-            "permissions and free space of the store"
-        ) from error
+    keep_json(path, content, "the health of the codes")
 
 
 def read_health(layout: StoreLayout, snapshot: Snapshot) -> HealthRecord | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from storage.errors import DamagedArtefactError
 from storage.layout import StoreLayout
+from storage.packed_codes import packed_codes
 from storage.published import read_batches, read_table
 from storage.snapshots import Snapshot
 
@@ -48,10 +49,6 @@ def coded_tracks(codes: pa.Table, predictions: pa.Table) -> CodedTracks:
     DamagedArtefactError
         If the tables have different numbers of rows.
     """
-    from storage.live_tables import (
-        packed_codes,
-    )  # loads Zarr and Numba, which 'status' does not need
-
     if len(codes) != len(predictions):
         raise DamagedArtefactError(
             f"there are {len(codes)} codes and {len(predictions)} predictions; 'musichash "

@@ -6,8 +6,9 @@ Public: `write_comparison`, `read_comparison`.
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import read_json, write_json
-from storage.errors import ArtefactMissingError, StoreError, other_format
+from storage.atomic import read_json
+from storage.errors import ArtefactMissingError, other_format
+from storage.kept_work import keep_json
 from storage.layout import StoreLayout
 
 COMPARISON_FORMAT = 1
@@ -28,16 +29,7 @@ def write_comparison(layout: StoreLayout, comparison: dict[str, Any]) -> Path:
     """
     path = layout.comparison_path(comparison["first"], comparison["second"])
     content = comparison | {"format": COMPARISON_FORMAT}
-    try:
-        try:
-            write_json(path, content)
-        except FileNotFoundError:  # a run that began meanwhile swept the temporary file away
-            write_json(path, content)
-    except OSError as error:
-        raise StoreError(
-            f"the comparison {path} cannot be written: {error.strerror}; check owner, permissions "
-            "and free space of the store"
-        ) from error
+    keep_json(path, content, "the comparison")
     return path
 
 

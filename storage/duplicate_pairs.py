@@ -1,7 +1,7 @@
 """The pairs of tracks that were compared for near-duplicates, with all evidence: kept per snapshot.
 
 ``work/duplicates/pairs.parquet`` holds the pairs of the snapshot that was looked at last; its
-metadata names the snapshot's content digest and the settings, and keeps the counts. The
+metadata names the snapshot, its content digest and the settings, and keeps the counts. The
 evidence of a pair depends on its two tracks alone, so the next snapshot's pairs take theirs from
 it where both tracks are the same. Nothing published lists it; it can be removed at any time.
 
@@ -9,17 +9,16 @@ Public: `PAIRS`, `KeptPairs`, `write_pairs`, `read_pairs`.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from storage.atomic import LEFTOVER_PREFIX, make_folder, place_file
 from storage.errors import StoreError
+from storage.kept_work import keep_table
 from storage.layout import StoreLayout
-from storage.tables import read_part, write_table
+from storage.tables import read_part
 
 _FACTS = b"musichash.duplicates"
 
@@ -78,6 +77,8 @@ class KeptPairs:
         JSON: what was looked at, proposed and cut off.
     pairs : pyarrow.Table
         `PAIRS`.
+    snapshot : int or None
+        Number of the snapshot; None in files of an earlier version.
     """
 
     digest: str
@@ -85,6 +86,7 @@ class KeptPairs:
     evidence: str
     counts: dict[str, Any]
     pairs: pa.Table
+    snapshot: int | None = None
 
 
 def _path(layout: StoreLayout) -> Path:
@@ -105,30 +107,12 @@ def write_pairs(layout: StoreLayout, kept: KeptPairs) -> Path:
         "settings": kept.settings,
         "evidence": kept.evidence,
         "counts": kept.counts,
+        "snapshot": kept.snapshot,
     }
     metadata = {_FACTS: json.dumps(facts, sort_keys=True).encode()}
     table = kept.pairs.combine_chunks().replace_schema_metadata(metadata)
-    try:
-        try:
-            _place(path, table)
-        except FileNotFoundError:  # a run that began meanwhile swept the temporary file away
-            _place(path, table)
-    except OSError as error:
-        raise StoreError(
-            f"the pairs {path} cannot be written: {error.strerror}; check owner, permissions and "
-            "free space of the store"
-        ) from error
+    keep_table(path, table, "the pairs")
     return path
-
-
-def _place(path: Path, table: pa.Table) -> None:
-    make_folder(path.parent)
-    temporary = path.with_name(f"{LEFTOVER_PREFIX}{os.getpid()}-{path.name}")
-    try:
-        write_table(temporary, table)
-        place_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_pairs(layout: StoreLayout) -> KeptPairs | None:

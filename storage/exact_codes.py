@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.indexes import FlatCodes, Neighbours, on_one_thread
+from storage.indexes import FlatCodes, Neighbours, nobody, on_one_thread
 
 TIES_LOOKED_FOR = 32
 """Answers asked for beyond `k`, which mostly show where the ties with the last one end."""
@@ -52,13 +52,13 @@ class ExactCodes:
         """
         k = min(k, self.n_codes)
         if k < 1:
-            return [_nobody()] * len(codes)
+            return [nobody()] * len(codes)
         return [self._of_table(found) for found in self._codes.candidates(codes, k)]
 
     def within(self, codes: NDArray[np.uint8], radius: int) -> list[Neighbours]:
         """Give for each query all rows at a distance of at most `radius` bits, as `candidates`."""
         if not self.n_codes:
-            return [_nobody()] * len(codes)
+            return [nobody()] * len(codes)
         return [self._of_table(found) for found in self._codes.within(codes, radius)]
 
     def _of_table(self, found: Neighbours) -> Neighbours:
@@ -66,29 +66,28 @@ class ExactCodes:
 
 
 class GraphicsCodes:
-    """All codes on a GPU, for queries in bulk; what it cannot answer is asked of another index.
+    """All codes on a GPU, for queries in bulk; what it cannot answer is found without it.
 
     Parameters
     ----------
     codes : (n, code_bytes) uint8
-        The codes table's.
-    otherwise : ExactCodes or HashIndex
-        Answers when ties go beyond what the GPU gives.
+        The codes table's; kept, so not to be changed.
 
     Notes
     -----
-    Answers are the same as those of `ExactCodes`: distances are whole numbers, and which of the
-    tied rows come is not left to the GPU.
+    Answers are exact, the same as those of `ExactCodes`: distances are whole numbers, and which of
+    the tied rows come is not left to the GPU. Where ties go beyond what it gives, or radii are
+    asked for, all codes are read here.
     """
 
-    def __init__(self, codes: NDArray[np.uint8], otherwise: Any) -> None:  # noqa: ANN401
+    def __init__(self, codes: NDArray[np.uint8]) -> None:
         faiss = on_one_thread()
         flat = faiss.IndexBinaryFlat(codes.shape[1] * 8)
         flat.add(np.ascontiguousarray(codes))
         self._resources = faiss.StandardGpuResources()
         self._index: Any = faiss.GpuIndexBinaryFlat(self._resources, flat)
         self._n_codes = len(codes)
-        self._otherwise = otherwise
+        self._without = FlatCodes(codes)
         self._lock = threading.Lock()  # resources of a GPU are for one thread
 
     def candidates(self, codes: NDArray[np.uint8], k: int) -> list[Neighbours]:
@@ -102,14 +101,16 @@ class GraphicsCodes:
         queries = np.ascontiguousarray(codes, dtype=np.uint8)
         k = min(k, self._n_codes)
         n_asked = min(k + TIES_LOOKED_FOR, self._n_codes, MAX_GRAPHICS_K)
-        if k < 1 or k > n_asked:
-            return list(self._otherwise.candidates(queries, k))
+        if k < 1:
+            return [nobody()] * len(queries)
+        if k > n_asked:
+            return self._without.candidates(queries, k)
         with self._lock:
             distances, rows = self._index.search(queries, n_asked)
         answers = []
         for at, (found, some) in enumerate(zip(distances, rows, strict=True)):
             if n_asked < self._n_codes and found[-1] == found[k - 1]:
-                answers += self._otherwise.candidates(queries[at : at + 1], k)
+                answers += self._without.candidates(queries[at : at + 1], k)
                 continue
             is_kept = found <= found[k - 1]
             order = np.lexsort((some[is_kept], found[is_kept]))
@@ -123,14 +124,10 @@ class GraphicsCodes:
 
     def within(self, codes: NDArray[np.uint8], radius: int) -> list[Neighbours]:
         """Give for each query all rows at a distance of at most `radius` bits: not by the GPU."""
-        return list(self._otherwise.within(codes, radius))
+        return self._without.within(np.ascontiguousarray(codes, dtype=np.uint8), radius)
 
 
 def has_graphics_processor() -> bool:
     """Tell whether FAISS can search on a GPU here."""
     faiss = on_one_thread()
     return hasattr(faiss, "GpuIndexBinaryFlat") and int(faiss.get_num_gpus()) > 0
-
-
-def _nobody() -> Neighbours:
-    return Neighbours(np.empty(0, np.int64), np.empty(0, np.int32))

@@ -189,12 +189,20 @@ class StoreLayout:
 
     @property
     def runs_root(self) -> Path:
-        """Folder of the ledger: one record per run."""
+        """Folder of the ledger: one record per run, and its log."""
         return self.root / "runs"
 
     def run_path(self, run_id: str) -> Path:
         """Ledger record of one run."""
         return self.runs_root / f"{run_id}.json"
+
+    def run_log_path(self, run_id: str) -> Path:
+        """Log of one run, in JSON lines."""
+        return self.runs_root / f"{run_id}.jsonl"
+
+    def metrics_path(self, extension: str) -> Path:
+        """Figures of the store as they were when the last run ended, for a monitoring system."""
+        return self.runs_root / "metrics" / f"metrics.{extension}"
 
     @property
     def report_path(self) -> Path:

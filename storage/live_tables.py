@@ -1,6 +1,6 @@
 """The tables of the next snapshot: what the catalogue's tracks have, from all partitions.
 
-Public: `collect_tables`, `LiveTables`, `packed_codes`.
+Public: `collect_tables`, `LiveTables`.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from musichash_core.failure_codes import QUARANTINE_CODE
-from storage.atomic import FileDigest, digest_file
+from storage.atomic import FileDigest
 from storage.carried_rows import encoded_rows
 from storage.catalogue import Catalogue, Places, places_by_track
 from storage.errors import ArtefactMissingError
 from storage.extracted import Extracted
 from storage.failure_rows import failure_rows
-from storage.layout import RECEIPT_NAME, StoreLayout
-from storage.receipts import finished_partitions
+from storage.layout import StoreLayout
+from storage.receipts import finished_partitions, partition_receipts
 from storage.schemas import FAILURES, PUBLISHED_FACTS, TRACKS
 from storage.tables import table_of
 
@@ -85,7 +85,9 @@ def collect_tables(
     tracks = _tracks_table(catalogue.table, places, facts, failed["track_id"])
     partition_ids = sorted(pc.unique(facts["partition_id"]).to_pylist())
     _check_encoded(layout, partition_ids, encoded_ids, generation)
-    receipts = _receipts(layout, partition_ids, extracted.feature_fingerprint, generation)
+    receipts = tuple(
+        partition_receipts(layout, extracted.feature_fingerprint, generation, partition_ids)
+    )
     encoded = encoded_rows(layout, facts, receipts, generation=generation, n_bits=n_bits)
     return LiveTables(
         tracks=tracks,
@@ -117,20 +119,6 @@ def _check_encoded(
             f"partition {missing[0]} has no codes of model {generation} yet; "
             f"run 'musichash encode --store {layout.root}' first"
         )
-
-
-def _receipts(
-    layout: StoreLayout, partition_ids: Sequence[str], feature_fingerprint: str, generation: str
-) -> tuple[FileDigest, ...]:
-    """Digest the receipts of features and codes of some partitions."""
-    receipts = []
-    for partition_id in partition_ids:
-        features = layout.feature_partition_path(feature_fingerprint, partition_id)
-        encoded = layout.encoded_partition_path(generation, partition_id)
-        receipts += [
-            digest_file(folder / RECEIPT_NAME, layout.root) for folder in (features, encoded)
-        ]
-    return tuple(receipts)
 
 
 def _tracks_table(
@@ -200,13 +188,3 @@ def _locations(in_order: pa.Table, starts: NDArray[np.int64]) -> pa.Array:
         joined = joined.combine_chunks()
     offsets = pa.array([*starts.tolist(), len(in_order)], pa.int32())
     return pa.ListArray.from_arrays(offsets, joined)
-
-
-def packed_codes(codes: pa.Table) -> NDArray[np.uint8]:
-    """Give the codes of a codes table as ``(n_rows, code_bytes)`` uint8, in row order."""
-    width = codes.schema.field("code").type.byte_width
-    column = codes["code"].combine_chunks()
-    if not len(column):
-        return np.empty((0, width), np.uint8)
-    packed = np.frombuffer(column.buffers()[1], np.uint8)
-    return packed[width * column.offset :][: width * len(column)].reshape(-1, width)

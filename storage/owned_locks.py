@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from storage.lock_records import UNKNOWN, LockOwner, read_record, this_machine, write_record
+from storage.log_lines import ROOT_LOGGER
 
 HEARTBEAT_S = 5.0
 """How often an owner gives a sign of life."""
@@ -40,7 +41,7 @@ _FIRST_BEAT_S = 1.0
 _LOOK_EVERY_S = 0.2
 _LONGEST_WHAT = 200
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
 
 
 class OccupiedError(Exception):

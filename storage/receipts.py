@@ -3,17 +3,19 @@
 A folder under its final name always has a receipt, because the receipt is written before the
 rename.
 
-Public: `Receipt`, `write_receipt`, `read_receipt`, `receipt_from_bytes`, `finished_partitions`.
+Public: `Receipt`, `write_receipt`, `read_receipt`, `receipt_from_bytes`, `finished_partitions`,
+`partition_receipts`.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import FileDigest, digest_tree, read_json, to_json, write_new_file
+from storage.atomic import FileDigest, digest_file, digest_tree, read_json, to_json, write_new_file
 from storage.errors import DamagedArtefactError, other_format
-from storage.layout import RECEIPT_NAME
+from storage.layout import RECEIPT_NAME, StoreLayout
 
 RECEIPT_FORMAT = 1
 
@@ -124,3 +126,18 @@ def finished_partitions(root: Path) -> list[str]:
         for path in root.iterdir()
         if not path.name.startswith(".") and (path / RECEIPT_NAME).is_file()
     )
+
+
+def partition_receipts(
+    layout: StoreLayout, feature_fingerprint: str, generation: str, partition_ids: Sequence[str]
+) -> list[FileDigest]:
+    """Digest the receipts of the features and of the codes of some partitions."""
+    folders = [
+        folder
+        for partition_id in partition_ids
+        for folder in (
+            layout.feature_partition_path(feature_fingerprint, partition_id),
+            layout.encoded_partition_path(generation, partition_id),
+        )
+    ]
+    return [digest_file(folder / RECEIPT_NAME, layout.root) for folder in folders]

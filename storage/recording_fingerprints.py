@@ -9,7 +9,6 @@ Public: `FingerprintedTrack`, `write_fingerprints`, `read_fingerprints`, `read_l
 `has_fingerprints`, `remove_other_fingerprints`.
 """
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from musichash_core.recording_match import FINGERPRINT_FORMAT, Landmarks, RecordingFingerprint
-from storage.atomic import LEFTOVER_PREFIX, make_folder, place_file, remove_folder
-from storage.errors import ArtefactMissingError, StoreError
+from storage.atomic import remove_folder
+from storage.errors import ArtefactMissingError
+from storage.kept_work import keep_table
 from storage.layout import StoreLayout
-from storage.tables import read_part, table_of, write_table
+from storage.tables import read_part, table_of
 
 _SUFFIX = ".parquet"
 
@@ -97,27 +97,7 @@ def write_fingerprints(
         }
         for track in tracks
     ]
-    table = table_of(rows, _SCHEMA)
-    try:
-        try:
-            _place(path, table)
-        except FileNotFoundError:  # a run that began meanwhile swept the temporary file away
-            _place(path, table)
-    except OSError as error:
-        raise StoreError(
-            f"the fingerprints {path} cannot be written: {error.strerror}; check owner, "
-            "permissions and free space of the store"
-        ) from error
-
-
-def _place(path: Path, table: pa.Table) -> None:
-    make_folder(path.parent)
-    temporary = path.with_name(f"{LEFTOVER_PREFIX}{os.getpid()}-{path.name}")
-    try:
-        write_table(temporary, table)
-        place_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    keep_table(path, table_of(rows, _SCHEMA), "the fingerprints")
 
 
 def read_fingerprints(

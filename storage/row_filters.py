@@ -7,6 +7,7 @@ Public: `Filters`, `RowFilters`, `UnknownFilterError`.
 """
 
 import difflib
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from musichash_core.errors import ParameterError
 from storage.collections import read_collections
 from storage.errors import DamagedArtefactError, StoreError
 from storage.layout import StoreLayout
@@ -26,6 +28,10 @@ T = TypeVar("T")
 SHOWN_VALUES = 12
 NEAR_VALUES = 3
 NO_YEAR = -1
+BELOW = "below"
+KEPT_FOLDERS = 64
+"""Folders of which it is remembered which tracks lie below, a byte for each: anybody may ask for
+any."""
 
 
 class UnknownFilterError(StoreError, ValueError):
@@ -50,6 +56,11 @@ class Filters:
         Least and greatest duration in seconds, both included.
     years : (int, int), optional
         First and last year that the file's tags may name, both included.
+
+    Raises
+    ------
+    ParameterError
+        If one text is given where several may be.
     """
 
     genres: tuple[str, ...] = ()
@@ -58,14 +69,24 @@ class Filters:
     duration_s: tuple[float, float] | None = None
     years: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("genres", "labels", "collections"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise ParameterError(f"{name}={value!r} is one text; give several: ({value!r},)")
+            object.__setattr__(self, name, tuple(value))
+        for name in ("duration_s", "years"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+
     def __bool__(self) -> bool:
         return self != Filters()
 
     def as_dict(self) -> dict[str, Any]:
-        """Give what is filtered by, for JSON."""
+        """Give what is filtered by, for JSON; the open end of a span is None."""
         named = {name: getattr(self, name) for name in self.__slots__}
         return {
-            name: list(value) if isinstance(value, tuple) else value
+            name: [None if end in {math.inf, -math.inf} else end for end in value]
             for name, value in named.items()
             if value
         }
@@ -163,7 +184,7 @@ class RowFilters:
                 is_below[start + owners] = True
             return is_below
 
-        return self._once(("below", root), read)
+        return self._once((BELOW, root), read)
 
     def _root_of(self, name: str) -> str:
         """Give the folder of a collection, or the folder itself where one is named."""
@@ -217,6 +238,9 @@ class RowFilters:
         with self._lock:
             if key not in self._made:
                 self._made[key] = read()
+                folders = [made for made in self._made if made[0] == BELOW]
+                for oldest in folders[:-KEPT_FOLDERS]:
+                    del self._made[oldest]
             made: T = self._made[key]
             return made
 

@@ -98,6 +98,8 @@ class Hits:
     window_distances : (n,) float64 or None
         Of a search by windows: mean over the query's windows of the Hamming distance to the nearest
         window of the track, likewise.
+    misses_none : bool
+        Of a search by windows: whether no track that was left uncompared can be as near.
     """
 
     rows: NDArray[np.int64]
@@ -106,3 +108,4 @@ class Hits:
     n_within: int | None = None
     starts_s: NDArray[np.float64] | None = None
     window_distances: NDArray[np.float64] | None = None
+    misses_none: bool = True

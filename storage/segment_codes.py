@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from musichash_core.code_scan import FoundCodes, codes_within, nearest_codes
 from musichash_core.codes import asymmetric_distance, hamming_distance
 from musichash_core.errors import ParameterError
+from storage.packed_codes import packed_column
 
 FIRST_WINDOWS, WINDOWS_PER_TRACK = 256, 8
 """Nearest windows looked for first, at least and for each track asked for: those of one track come
@@ -49,12 +50,15 @@ class SegmentTracks:
         Where the track's best window begins, seconds: the nearest to any window of the query.
     query_windows : (n,) int64
         Which window of the query that is.
+    misses_none : bool
+        Whether no track that was left uncompared can be as near.
     """
 
     rows: NDArray[np.int64]
     distances: NDArray[np.float64]
     starts_s: NDArray[np.float64]
     query_windows: NDArray[np.int64]
+    misses_none: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +112,7 @@ class SegmentCodes:
         self._codes = np.ascontiguousarray(codes)
         self._starts_s = starts_s
         self._limits = limits
+        self._n_having_windows = int(np.count_nonzero(np.diff(limits)))
 
     @classmethod
     def from_table(cls, codes: pa.Table) -> Self:
@@ -136,13 +141,7 @@ class SegmentCodes:
                 f"row {row} of the codes table has {np.diff(limits)[row]} codes of windows and "
                 f"{np.diff(limits_of_starts)[row]} starts; 'musichash verify' looks for more"
             )
-        width = packed.type.byte_width
-        values = np.frombuffer(packed.buffers()[1] or b"", np.uint8)[width * packed.offset :]
-        return cls(
-            values[: width * len(packed)].reshape(-1, width),
-            starts.to_numpy(zero_copy_only=False),
-            limits,
-        )
+        return cls(packed_column(packed), starts.to_numpy(zero_copy_only=False), limits)
 
     @property
     def n_windows(self) -> int:
@@ -202,7 +201,8 @@ class SegmentCodes:
             )
         if not len(codes) or not self.n_windows:
             nothing = np.empty(0, np.int64)
-            return SegmentTracks(nothing, nothing.astype(float), nothing.astype(float), nothing)
+            none = nothing.astype(float)
+            return SegmentTracks(nothing, none, none, nothing, misses_none=True)
         n_proposed = k if len(codes) == 1 else max(k, -(-SHORTLIST // len(codes)))
         rows = self._candidates(codes, n_proposed)
         best = [
@@ -218,6 +218,7 @@ class SegmentCodes:
             distances[:, order].mean(axis=0),
             self._starts_s[windows[nearest, order]].astype(np.float64),
             nearest,
+            misses_none=len(codes) == 1 or len(rows) == self._n_having_windows,
         )
 
     def within(self, codes: NDArray[np.uint8], radius: int) -> SegmentPairs:

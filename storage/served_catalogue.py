@@ -3,7 +3,8 @@
 The pointer is looked at before a question. When it has moved, the thread that noticed opens the new
 snapshot; others go on with the one before, which is closed when its last question is answered. A
 snapshot whose files gc removes meanwhile is still answered from: they were open. One that cannot be
-opened leaves the one before in service, and `ServedCatalogue.problem` says why.
+opened leaves the one before in service, and `ServedCatalogue.problem` says why, until it is mended
+or another is current.
 
 Public: `ServedCatalogue`.
 """
@@ -25,6 +26,9 @@ CACHE_BYTES = 1 << 29
 
 OPENING_TRIES = 8
 """How often a new snapshot may be published just while the one before it is opened."""
+
+TRY_AGAIN_S = 10.0
+"""Seconds before a snapshot that could not be opened is tried again: it may be mended in place."""
 
 
 class _Lease:
@@ -75,6 +79,7 @@ class ServedCatalogue:
         self._cache_bytes = cache_bytes
         self._is_pinned = number is not None
         self._failed: Pointer | None = None
+        self._failed_at = 0.0
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
         self._looked = time.monotonic()
@@ -132,20 +137,27 @@ class ServedCatalogue:
         except StoreError as error:
             self.problem = str(error)
             return
-        if pointer in {None, lease.pointer, self._failed}:
+        if pointer is None:
+            self.problem = f"{self.layout.current_path} is gone: no snapshot is current"
+            return
+        if pointer == lease.pointer:
+            self.problem = self._failed = None
+            return
+        if pointer == self._failed and now - self._failed_at < TRY_AGAIN_S:
             return
         if not self._reloading.acquire(blocking=False):
             return  # another thread opens it; meanwhile the one before answers
         try:
-            self._replace(pointer)
+            if self._lease is lease:  # else another thread has opened it since we looked
+                self._replace(pointer)
         finally:
             self._reloading.release()
 
-    def _replace(self, pointer: Pointer | None) -> None:
+    def _replace(self, pointer: Pointer) -> None:
         try:
             fresh = self._opened()
         except StoreError as error:
-            self.problem, self._failed = str(error), pointer
+            self.problem, self._failed, self._failed_at = str(error), pointer, time.monotonic()
             return
         with self._lock:
             before, self._lease = self._lease, fresh if self._lease is not None else None

@@ -27,7 +27,7 @@ KEPT_FILTERS = 2
 
 
 class NoWindowsError(StoreError):
-    """No track of the snapshot has codes of windows."""
+    """No track of the snapshot has codes of windows, or the query has none."""
 
     is_wrong_input = True
 
@@ -75,13 +75,18 @@ class ServedSegments:
         Raises
         ------
         NoWindowsError
-            If no track has windows.
+            If no track has windows, or the query has none.
         """
         if not self.n_windows:
             raise NoWindowsError(
                 "no track of the snapshot has codes of windows: its model is older than they are, "
                 "or its settings ask for none; search by the whole track (--by track), or train "
                 "and promote a new model"
+            )
+        if not len(windows.codes):
+            raise NoWindowsError(
+                "nothing is heard in any window of what is asked for; search by the whole track "
+                "(--by track)"
             )
         if filters is None or not filters or rows is None:
             return self._whole().nearest_tracks(windows.codes, windows.logits, k)

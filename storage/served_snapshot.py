@@ -22,6 +22,7 @@ from storage.errors import DamagedArtefactError
 from storage.exact_codes import ExactCodes
 from storage.indexes import HashIndex, Neighbours
 from storage.layout import StoreLayout
+from storage.packed_codes import packed_column
 from storage.row_filters import Filters, RowFilters
 from storage.search_terms import Hits, Query, Reach, Windows
 from storage.served_segments import ServedSegments
@@ -85,7 +86,7 @@ class ServedSnapshot:
             self._opened = opened.pop_all()
         self.code_rows, self.track_rows = TrackRows(self.codes), TrackRows(self.tracks)
         self._packed = GroupedArray(
-            self.codes, "code", shape=(self.code_bytes,), dtype=np.uint8, convert=_packed
+            self.codes, "code", shape=(self.code_bytes,), dtype=np.uint8, convert=packed_column
         )
         self.segments = ServedSegments(self.codes)
         self.filters = RowFilters(
@@ -240,6 +241,7 @@ class ServedSnapshot:
             None if query.logits is None else self._asymmetric(query.logits, rows),
             starts_s=starts_s[kept],
             window_distances=found.distances[kept],
+            misses_none=found.misses_none,
         )
 
     def _ranked(self, query: Query, found: Neighbours, reach: Reach) -> Hits:
@@ -340,10 +342,3 @@ class ServedSnapshot:
             f"snapshot {self.snapshot.number} is not in order: {what}; 'musichash reconcile "
             f"--store {self.layout.root}' mends it"
         )
-
-
-def _packed(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    chunk = column.combine_chunks()
-    width = column.type.byte_width
-    values = np.frombuffer(chunk.buffers()[1], np.uint8)
-    return values[width * chunk.offset :][: width * len(chunk)].reshape(-1, width)

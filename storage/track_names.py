@@ -86,9 +86,10 @@ class TrackNames:
         return [outcomes[name] for name in names]
 
     def _of_id(self, name: str) -> set[str] | None:
-        """Give the track that has a whole id; None where the name is none."""
-        rows = self._served.track_rows.rows_of([name])
-        return None if rows[0] < 0 else {name}
+        """Give the track that has a whole id, in small or capital digits; None where none has."""
+        track_id = name.lower()
+        rows = self._served.track_rows.rows_of([track_id])
+        return None if rows[0] < 0 else {track_id}
 
     def _of_paths(self, names: Sequence[str]) -> dict[str, set[str]]:
         """Give the tracks that lie at each path, or else whose ids begin like the name."""
@@ -106,7 +107,7 @@ class TrackNames:
                     found[name].add(track_id)
         for name, ids in found.items():
             if not ids and len(name) >= SHORTEST_ID_PREFIX:
-                rows = self._served.track_rows.rows_beginning(name)
+                rows = self._served.track_rows.rows_beginning(name.lower())
                 ids.update(self._served.track_rows.ids_of(rows))
         return found
 

@@ -38,6 +38,7 @@ from storage.store import create_store, lock_owner, open_store, working_beside, 
 from tasks.backfill_orders import BackfillError, Order
 from tasks.backfill_plan import plan_table
 from tasks.plan import make_plan
+from tasks.run_logs import logging_run
 from tasks.scan import Found
 
 _SETTINGS = ("root", "labels", "manifest")
@@ -253,7 +254,8 @@ def working_beside_runs(store: str, order: Order) -> Iterator[None]:
         If there is no such store, it cannot be written, or another backfill is at work.
     """
     layout = create_store(store) if order.kind == "collection" else open_store(store)
-    with working_beside(layout, what=f"backfill {order.name}"):
+    name = f"backfill-{order.name}"
+    with working_beside(layout, what=f"backfill {order.name}"), logging_run(layout, name):
         yield
 
 

@@ -216,8 +216,9 @@ class UsearchGraph:
         """Give the nearest distances."""
         matches = self._index.search(queries, k, threads=1)
         distances = np.atleast_2d(matches.distances)
-        n_found = np.atleast_1d(matches.counts)
-        is_found = np.arange(distances.shape[1]) < n_found[:, None]
+        # Of one query it gives what was found, of several as many columns as were asked for.
+        n_found = [len(matches)] if len(queries) == 1 else matches.counts
+        is_found = np.arange(distances.shape[1]) < np.asarray(n_found)[:, None]
         found = np.full((len(queries), k), FAR, dtype=np.int32)
-        found[:, : distances.shape[1]] = np.where(is_found, distances, FAR)
+        found[:, : distances.shape[1]][is_found] = distances[is_found]
         return found

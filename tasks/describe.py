@@ -23,6 +23,7 @@ from storage.feature_store import FeaturePartition, StoredTrack
 from storage.receipts import finished_partitions
 from storage.store import open_store
 from tasks.resources import tagging_network
+from tasks.run_logs import log_partition
 
 if TYPE_CHECKING:  # importing it loads torch, which most stages do not need
     from musichash_core.musicnn.networks import MusiCNN
@@ -48,7 +49,7 @@ def describe_partition(store: str, partition_id: str, feature_fingerprint: str) 
     ArtefactMissingError
         If the partition was extracted without the tagger's frames.
     """
-    started = time.process_time()
+    started, clock = time.process_time(), time.perf_counter()
     layout = open_store(store)
     network = tagging_network()
     partition = FeaturePartition(layout.feature_partition_path(feature_fingerprint, partition_id))
@@ -67,7 +68,7 @@ def describe_partition(store: str, partition_id: str, feature_fingerprint: str) 
         n_descriptors=N_DESCRIPTORS,
         n_tags=len(network.tags),
     )
-    return PartitionSummary(
+    summary = PartitionSummary(
         partition_id=partition_id,
         n_done=len(described),
         audio_s=audio_s,
@@ -75,6 +76,8 @@ def describe_partition(store: str, partition_id: str, feature_fingerprint: str) 
         n_bytes=sum(path.stat().st_size for path in folder.iterdir()),
         peak_memory_bytes=peak_memory_bytes(),
     )
+    log_partition("describe", summary, time.perf_counter() - clock)
+    return summary
 
 
 def probe_describing(

@@ -9,7 +9,6 @@ asking again costs next to nothing, and asking after a night what the night adde
 Public: `find_duplicates`, `DuplicateOptions`, `Duplicates`, `open_shelf`.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -19,8 +18,7 @@ import pyarrow.compute as pc
 
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import ParameterError
-from musichash_core.recording_match import FINGERPRINT_FORMAT, FingerprintPlan, join_pairs
-from storage.atomic import to_json
+from musichash_core.recording_match import FingerprintPlan, join_pairs
 from storage.duplicate_pairs import KeptPairs, read_pairs, write_pairs
 from storage.indexes import HashIndex
 from storage.layout import StoreLayout
@@ -33,8 +31,9 @@ from tasks.duplicates_chromaprint import (
     count_compared,
     heed_chromaprint,
 )
-from tasks.duplicates_evidence import compare_pairs, known_ids, read_tracks
+from tasks.duplicates_evidence import compare_pairs, read_tracks
 from tasks.duplicates_fingerprints import FingerprintShelf, make_fingerprints, plan_of
+from tasks.duplicates_kept import evidence_name, newly_published, settings_name, still_true
 from tasks.duplicates_proposals import (
     CodedTracks,
     join_proposals,
@@ -43,9 +42,6 @@ from tasks.duplicates_proposals import (
     propose_by_landmarks,
 )
 from tasks.duplicates_windows import propose_by_windows, read_windows
-
-JUDGEMENT_FORMAT = 1
-"""Raised whenever the same tracks would be judged in another way."""
 
 DEFAULT_RADIUS_SHARE = 0.1
 """Of the bits of a code: MP3 and Ogg change 3 %, and less than this in 19 of 20 tracks."""
@@ -154,10 +150,12 @@ def find_duplicates(
     plan = plan_of(snapshot, config)
     told = _told(on_progress)
     kept = None if options.is_fresh else read_pairs(layout)
-    settings = _settings(snapshot, options)
+    settings = settings_name(snapshot, radius=options.radius, per_track=options.per_track)
     if kept is None or (kept.digest, kept.settings) != (snapshot.digest, settings):
         check_not_fetched(layout)
-        kept = _compare_snapshot(layout, snapshot, plan, options, kept, told)
+        counts, pairs = _compare_snapshot(layout, snapshot, plan, options, kept, told)
+        evidence = evidence_name(snapshot)
+        kept = KeptPairs(snapshot.digest, settings, evidence, counts, pairs, snapshot.number)
         write_pairs(layout, kept)
     counts = kept.counts
     if options.with_chromaprint:
@@ -210,21 +208,6 @@ def _told(on_progress: OnProgress | None) -> Callable[[str], Callable[[int, int]
     return of_step
 
 
-def _named(*parts: object) -> str:
-    return hashlib.sha256(to_json(parts)).hexdigest()[:12]
-
-
-def _evidence(snapshot: Snapshot) -> str:
-    """Name all that the evidence of a pair depends on, its tracks aside."""
-    formats = (FINGERPRINT_FORMAT, JUDGEMENT_FORMAT)
-    return _named(*formats, snapshot.feature_fingerprint, snapshot.generation)
-
-
-def _settings(snapshot: Snapshot, options: DuplicateOptions) -> str:
-    """Name all that the pairs of a snapshot depend on, its content aside."""
-    return _named(_evidence(snapshot), options.radius, options.per_track)
-
-
 def _compare_snapshot(
     layout: StoreLayout,
     snapshot: Snapshot,
@@ -232,15 +215,15 @@ def _compare_snapshot(
     options: DuplicateOptions,
     before: KeptPairs | None,
     told: Callable[[str], Callable[[int, int], None]],
-) -> KeptPairs:
+) -> tuple[dict[str, int], pa.Table]:
     """Make the fingerprints that are missing, propose pairs and compare those that are new."""
     made = make_fingerprints(layout, snapshot, plan, on_progress=told("fingerprint"))
     tracks = read_tracks(layout, snapshot)
     rows = {track_id: row for row, track_id in enumerate(tracks.track_ids)}
     shelf = FingerprintShelf(layout, snapshot.feature_fingerprint, made.partition_ids, rows)
-    known = _still_true(before, snapshot)
+    known = still_true(before, snapshot)
     radius = options.radius
-    is_new = ~np.isin(tracks.track_ids, known_ids(known))
+    is_new = newly_published(layout, snapshot, before, tracks.track_ids)
     sources = {
         "landmarks": propose_by_landmarks(
             shelf, per_track=options.per_track, on_progress=told("landmarks")
@@ -272,17 +255,7 @@ def _compare_snapshot(
         "unreadable_partitions": len(made.unreadable),
         **proposals.counts,
     }
-    return KeptPairs(
-        snapshot.digest, _settings(snapshot, options), _evidence(snapshot), counts, pairs
-    )
-
-
-def _still_true(before: KeptPairs | None, snapshot: Snapshot) -> pa.Table | None:
-    """Give the pairs of an earlier snapshot whose evidence holds in this one."""
-    if before is None or before.evidence != _evidence(snapshot):
-        return None
-    # Where there was nothing to compare, frames may have been missing, and be there now.
-    return before.pairs.filter(pc.is_valid(before.pairs["bit_error_rate"]))
+    return counts, pairs
 
 
 def _groups(pairs: pa.Table) -> list[list[str]]:

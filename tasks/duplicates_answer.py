@@ -48,6 +48,10 @@ def answer_of(found: Duplicates, tiers: Sequence[Tier]) -> dict[str, Any]:
         What is listed; everything is counted.
     """
     pairs = _pair_rows(found, tiers)
+    inside: dict[int | None, list[dict[str, Any]]] = {}
+    for pair in pairs:
+        if pair["tier"] == "same-recording":
+            inside.setdefault(pair["group"], []).append(pair)
     named = {pair[end] for pair in pairs for end in ("first_id", "second_id")}
     groups = found.groups if "same-recording" in tiers else []
     tracks = track_facts(found, named | {member for group in groups for member in group})
@@ -67,7 +71,8 @@ def answer_of(found: Duplicates, tiers: Sequence[Tier]) -> dict[str, Any]:
             for track_id, places in (found.places.items() if "exact" in tiers else ())
         ],
         "groups": [
-            _group(number, members, pairs, tracks) for number, members in enumerate(groups, 1)
+            _group(number, members, inside[number], tracks)
+            for number, members in enumerate(groups, 1)
         ],
         "pairs": pairs,
     }
@@ -146,17 +151,14 @@ def _group(
     pairs: Sequence[dict[str, Any]],
     tracks: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """Describe a group, the copy that looks best first."""
-    inside = [
-        pair for pair in pairs if pair["group"] == number and pair["tier"] == "same-recording"
-    ]
+    """Describe a group, by its members and its pairs; the copy that looks best first."""
     ranked = rank_copies([_copy(tracks[member]) for member in members])
     return {
         "group": number,
-        "n_pairs": len(inside),
-        "least_confidence": min(pair["confidence"] for pair in inside),
+        "n_pairs": len(pairs),
+        "least_confidence": min(pair["confidence"] for pair in pairs),
         "most_chromaprint_error": max(
-            (pair["chromaprint_error"] for pair in inside if pair["chromaprint_error"] is not None),
+            (pair["chromaprint_error"] for pair in pairs if pair["chromaprint_error"] is not None),
             default=None,
         ),
         "members": [

@@ -1,6 +1,6 @@
 """The evidence about pairs of tracks: lengths, codes, fingerprints; one row of a table per pair.
 
-Public: `compare_pairs`, `read_tracks`, `known_ids`, `ComparedTracks`.
+Public: `compare_pairs`, `read_tracks`, `ComparedTracks`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from musichash_core.codes import hamming_distance
 from musichash_core.recording_match import Alignment, Evidence, FingerprintPlan, align, judge
 from storage.duplicate_pairs import PAIRS
 from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import read_table
 from storage.snapshots import Snapshot
 from storage.tables import table_of
@@ -69,14 +69,6 @@ def read_tracks(layout: StoreLayout, snapshot: Snapshot) -> ComparedTracks:
         np.asarray(logits, np.float32).reshape(len(packed), -1),
         facts["duration_s"].take(places).to_numpy().astype(np.float64),
     )
-
-
-def known_ids(known: pa.Table | None) -> list[str]:
-    """Give the tracks of pairs that are known."""
-    if known is None:
-        return []
-    both = pa.chunked_array([*known["first_id"].chunks, *known["second_id"].chunks], pa.string())
-    return list(pc.unique(both).to_pylist())
 
 
 def compare_pairs(

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from musichash_core.recording_match import SAME_RATE
 from storage.atomic import write_file
 from storage.errors import StoreError
@@ -17,6 +15,7 @@ from tasks import report_text
 from tasks.duplicates import Duplicates, open_shelf
 from tasks.duplicates_answer import track_facts
 from tasks.duplicates_pictures import PairPainter
+from tasks.html_page import fill_template
 
 TEMPLATE = "duplicates.html.j2"
 SHOWN_ROWS = 200
@@ -55,7 +54,7 @@ def write_page(found: Duplicates, answer: dict[str, Any], path: str, *, n_pictur
     }
     target = Path(path).absolute()
     try:
-        write_file(target, _render(context).encode("utf-8"))
+        write_file(target, fill_template(TEMPLATE, context).encode("utf-8"))
     except OSError as error:
         raise StoreError(
             f"the page cannot be written to {target}: {error.strerror}; name another file with "
@@ -101,20 +100,3 @@ def _drawn(
             }
         )
     return shown
-
-
-def _render(context: dict[str, Any]) -> str:
-    """Fill the template; whatever is put in is escaped, because names come from outside."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tasks"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "printable": report_text.printable,
-        "count": report_text.count_text,
-        "time": report_text.time_text,
-    }
-    return environment.get_template(TEMPLATE).render(context)

@@ -44,6 +44,10 @@ DURATION_TOLERANCE_S = 12.0
 each end."""
 
 QUERIES_AT_ONCE = 256
+MAX_ANSWERS = 16_000_000
+"""Answers, of 12 bytes each and some copies of them, that so many queries have at most; those of
+one query stay together. Codes that fall into few buckets have whole genres for an answer."""
+
 MAX_CODE_COMPARISONS = 200_000_000_000
 """Queries times codes: some minutes with an index that compares all. Tracks beyond are not asked
 for, and counted."""
@@ -177,8 +181,9 @@ def propose_by_codes(
     asked = np.argsort(~tracks.is_new, kind="stable")[:room]
     found: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
     n_cut = 0
-    for start in range(0, len(asked), QUERIES_AT_ONCE):
-        rows = asked[start : start + QUERIES_AT_ONCE]
+    at_once = max(1, min(QUERIES_AT_ONCE, MAX_ANSWERS // max(1, n_tracks)))
+    for start in range(0, len(asked), at_once):
+        rows = asked[start : start + at_once]
         answers = index.within(tracks.packed[rows], radius)
         for row, answer in zip(rows.tolist(), answers, strict=True):
             near, n_more = _nearest(tracks, row, answer, per_track)

@@ -24,6 +24,7 @@ from storage.layout import StoreLayout
 from storage.receipts import finished_partitions
 from storage.store import open_store
 from tasks.resources import loaded_models
+from tasks.run_logs import log_partition
 
 if TYPE_CHECKING:  # importing them loads torch, which most stages do not need
     from musichash_core.descriptor_models import DescriptorModels
@@ -67,7 +68,7 @@ def encode_partition(
     ArtefactMissingError
         If the generation reads descriptions, and the partition is not described yet.
     """
-    started = time.process_time()
+    started, clock = time.process_time(), time.perf_counter()
     layout = open_store(store)
     models = loaded_models(store, generation, feature_fingerprint)
     partition = FeaturePartition(layout.feature_partition_path(feature_fingerprint, partition_id))
@@ -84,7 +85,7 @@ def encode_partition(
         genres=models.genres,
         n_bits=models.config.crnn_hash.n_bits,
     )
-    return PartitionSummary(
+    summary = PartitionSummary(
         partition_id=partition_id,
         n_done=len(encoded),
         audio_s=audio_s,
@@ -92,6 +93,8 @@ def encode_partition(
         n_bytes=sum(path.stat().st_size for path in folder.iterdir()),
         peak_memory_bytes=peak_memory_bytes(),
     )
+    log_partition("encode", summary, time.perf_counter() - clock)
+    return summary
 
 
 def probe_encoding(

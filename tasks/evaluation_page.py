@@ -6,17 +6,16 @@ Public: `render_page`.
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from tasks import evaluation_figures as figures
-from tasks import report_text
 from tasks.evaluation_methods import DESCRIPTOR_HASH, DESCRIPTOR_HEAD, METHOD_KEYS
 from tasks.evaluation_scores import mapped_positions
 from tasks.evaluation_studies import STUDIES
 from tasks.evaluation_study_figures import study_picture, study_rows
 from tasks.evaluation_tables import REAL, WITHOUT_CLASSICAL, Finished, best_baseline
 from tasks.evaluation_tracks import EvaluationTracks
+from tasks.html_page import fill_template
 from tasks.report_drawing import Picture
 
 TEMPLATE = "evaluation.html.j2"
@@ -87,15 +86,7 @@ def render_page(
             for place, genre in enumerate(_all_genres(told))
         ],
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tasks"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"printable": report_text.printable, "count": report_text.count_text}
-    return environment.get_template(TEMPLATE).render(context)
+    return fill_template(TEMPLATE, context)
 
 
 def _study(told: dict[str, Any]) -> dict[str, Any] | None:

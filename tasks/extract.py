@@ -14,12 +14,14 @@ from musichash_core.errors import DecodeError
 from musichash_core.process_memory import peak_memory_bytes
 from musichash_core.records import Partition, PartitionSummary, TrackFailure, WorkItem
 from storage.feature_store import FeaturePartitionWriter
+from storage.log_lines import ROOT_LOGGER
 from storage.store import open_store
 from tasks.front_end import choose_front_end
 from tasks.resources import decoder_box
+from tasks.run_logs import log_partition
 from tasks.track_extraction import Outcome, batch_tracks, stream_tracks
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
 
 
 def extract_partition(store: str, partition: Partition, config: PipelineConfig) -> PartitionSummary:
@@ -35,7 +37,7 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
     with _writer(folder, config) as writer:
         for item, outcome in _outcomes(partition, config, writer):
             if isinstance(outcome, DecodeError):
-                writer.fail_track(_failure(item, outcome.code, str(outcome)))
+                _fail(writer, partition, _failure(item, outcome.code, str(outcome)))
                 n_failed += 1
             else:
                 writer.finish_track(outcome)
@@ -49,7 +51,7 @@ def extract_partition(store: str, partition: Partition, config: PipelineConfig) 
         n_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         peak_memory_bytes=peak_memory_bytes() + box.peak_memory_bytes,
     )
-    _log(summary, time.perf_counter() - clock)
+    log_partition("extract", summary, time.perf_counter() - clock)
     return summary
 
 
@@ -76,14 +78,21 @@ def _outcomes(
     return stream_tracks(partition.items, config, writer)
 
 
-def _log(summary: PartitionSummary, wall_s: float) -> None:
-    log.info(
-        "partition %s: %d tracks, %d failed, %.0f s of audio in %.1f s",
-        summary.partition_id,
-        summary.n_done,
-        summary.n_failed,
-        summary.audio_s,
-        wall_s,
+def _fail(writer: FeaturePartitionWriter, partition: Partition, failure: TrackFailure) -> None:
+    """Make a track a failure row, and log it."""
+    writer.fail_track(failure)
+    log.warning(
+        "%s failed: %s",
+        failure.path,
+        failure.message,
+        extra={
+            "event": "track-failed",
+            "stage": "extract",
+            "partition": partition.partition_id,
+            "track": failure.track_id,
+            "path": failure.path,
+            "code": failure.code,
+        },
     )
 
 
@@ -108,5 +117,5 @@ def quarantine_track(
     folder = _folder(store, partition, config)
     (item,) = partition.items
     with _writer(folder, config) as writer:
-        writer.fail_track(_failure(item, "decoder-crashed", reason))
+        _fail(writer, partition, _failure(item, "decoder-crashed", reason))
     return PartitionSummary(partition.partition_id, n_done=0, n_failed=1)

@@ -16,8 +16,9 @@ import numpy as np
 from musichash_core.config import FrontEndName
 from musichash_core.feature_config import FeatureConfig
 from musichash_core.features import extract_features
+from storage.log_lines import ROOT_LOGGER
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
 
 CUDA_DEVICE = Path("/dev/nvidia0")
 TRIAL_AUDIO_S = 60.0

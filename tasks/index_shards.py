@@ -25,7 +25,7 @@ from storage.atomic import LEFTOVER_PREFIX, make_folder, write_new_file
 from storage.errors import DamagedArtefactError
 from storage.indexes.ivf import IvfParameters, build_shard, merge_shards, train_ivf
 from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import table_paths
 from storage.snapshots import read_snapshot
 from storage.store import open_store

@@ -3,6 +3,7 @@
 Public: `begin_run`, `holding`, `with_stage`, `closed`, `OpenRun`, `UnrecordedRun`.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from musichash_core.records import StageSummary
 from storage.errors import StoreError
 from storage.layout import StoreLayout
+from storage.log_lines import ROOT_LOGGER
 from storage.owned_locks import HeldLock
 from storage.runs import (
     RunRecord,
@@ -28,6 +30,11 @@ from storage.store import (
     open_store,
     writing,
 )
+from tasks.run_logs import logging_run
+
+log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
+
+_LOGGED_NUMBERS = ("audio_s", "cpu_s", "wall_s", "peak_memory_bytes", "snapshot")
 
 DONE = "done"
 DONE_WITH_FAILURES = "done-with-failures"
@@ -130,14 +137,51 @@ def begin_run(store: str, *, create: bool = False, kind: str = "nightly") -> Ite
     with _writing_to(store, create=create, kind=kind) as (layout, held):
         run = OpenRun(layout, held, start_run(layout, kind=kind))
         held.name_run(run.record.run_id)
-        try:
-            yield run
-            run.check_still_writing()
-        except BaseException:
-            with suppress(OSError):  # the disk that is full says so by the error that goes on
-                run.end(state=FAILED)
-            raise
-        run.end(state=_end_state(run.record))
+        with logging_run(layout, run.record.run_id), _figures_kept_after(layout):
+            log.info("%s run begins", kind, extra={"event": "run-started"})
+            try:
+                yield run
+                run.check_still_writing()
+            except BaseException as error:
+                log.error("run failed: %s", _what_ended(error), extra={"event": "run-failed"})  # noqa: TRY400 - who runs it shows the trace
+                with suppress(OSError):  # the disk that is full says so by the error that goes on
+                    run.end(state=FAILED)
+                raise
+            run.end(state=_end_state(run.record))
+            _log_end(run.record)
+
+
+@contextmanager
+def _figures_kept_after(layout: StoreLayout) -> Iterator[None]:
+    """Write down how the store is when a run has ended, however it did."""
+    try:
+        yield
+    finally:
+        from tasks.monitoring import keep_metrics  # it reads tables, which most writers load anyway
+
+        keep_metrics(layout)
+
+
+def _what_ended(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _log_end(record: RunRecord) -> None:
+    numbers = {name: getattr(record, name) for name in _LOGGED_NUMBERS}
+    log.info(
+        "run ends, %s: %d seen = %d done + %d reused + %d failed + %d quarantined + %d removed",
+        record.state,
+        *(record.seen, record.done, record.reused),
+        *(record.failed, record.quarantined, record.removed),
+        extra={
+            "event": "run-ended",
+            "state": record.state,
+            "n_done": record.done,
+            "n_reused": record.reused,
+            "n_failed": record.failed + record.quarantined,
+            **numbers,
+        },
+    )
 
 
 @contextmanager

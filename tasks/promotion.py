@@ -13,12 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.assembling import (
-    SnapshotParts,
-    assemble_snapshot,
-    partition_receipts,
-    with_runs_table,
-)
+from storage.assembling import SnapshotParts, assemble_snapshot, with_runs_table
 from storage.comparisons import write_comparison
 from storage.encoded_store import EncodedTables, gather_encoded
 from storage.errors import DamagedArtefactError
@@ -32,6 +27,7 @@ from storage.generations import (
 )
 from storage.layout import StoreLayout
 from storage.published import read_table, require_snapshot, snapshot_entry
+from storage.receipts import partition_receipts
 from storage.runs import RunRecord
 from storage.schemas import PUBLISHED_FACTS, TRACKS
 from storage.snapshots import Snapshot, publish_snapshot

@@ -28,7 +28,7 @@ from storage.indexes import (
     write_index,
 )
 from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import read_table, require_snapshot, snapshot_entry, table_paths
 from storage.runs import RunRecord
 from storage.snapshots import Snapshot, publish_snapshot
@@ -97,9 +97,9 @@ def describe_index(store: str) -> dict[str, Any]:
     dict
         ``snapshot``, ``generation``, ``kind``, ``why``, ``settings`` (with ``set_by_command``),
         ``n_codes``, ``n_bits``, ``n_bytes``, ``parameters``, ``n_probed``,
-        ``distance_recall_at_10``, ``recall_queries``, ``segments`` (``base``, ``delta``, ``died``:
-        codes), ``changed_share`` and ``compact_share``, ``latency`` (measured now, one query at a
-        time), ``files``.
+        ``distance_recall_at_10`` (None where no version measured it), ``recall_queries``,
+        ``segments`` (``base``, ``delta``, ``died``: codes), ``changed_share`` and
+        ``compact_share``, ``latency`` (measured now, one query at a time), ``files``.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def describe_index(store: str) -> dict[str, Any]:
         "n_bytes": info.n_bytes,
         "parameters": info.parameters,
         "n_probed": info.n_probed,
-        "distance_recall_at_10": info.distance_recall_at_10,
+        "distance_recall_at_10": info.distance_recall_at_10 if info.recall_queries else None,
         "recall_queries": info.recall_queries,
         "segments": {"base": info.base.n_codes, "delta": n_added, "died": n_died},
         "changed_share": (n_added + n_died) / max(1, info.n_codes),

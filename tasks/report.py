@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,16 +22,16 @@ from storage.errors import StoreError
 from storage.generations import read_model_card
 from storage.indexes import HashIndex, read_index_info
 from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import read_table, require_snapshot
 from storage.robustness_figures import read_robustness
 from storage.runs import RunRecord, read_runs
 from storage.snapshots import Snapshot, read_snapshot
 from storage.store import open_store
-from tasks import report_text
 from tasks.default_model import is_default_model
 from tasks.health_answers import snapshot_health
 from tasks.health_table import health_rows
+from tasks.html_page import fill_template
 from tasks.report_codes import coded_tracks, neighbourhoods, separation
 from tasks.report_facts import TOP_ROWS, catalogue_facts, failure_facts, run_facts
 from tasks.report_track import shown_track
@@ -78,7 +77,7 @@ def write_report(
     layout = open_store(store)
     snapshot = require_snapshot(layout)
     target = layout.report_path if path is None else Path(path).absolute()
-    page = _render(_gather(layout, snapshot, config, record))
+    page = fill_template(TEMPLATE, _gather(layout, snapshot, config, record))
     try:
         write_file(target, page.encode("utf-8"))
     except OSError as error:
@@ -198,22 +197,3 @@ def _pictures(facts: dict[str, Any]) -> dict[str, "Picture"]:
     if facts["pairs"]:
         pictures["distances"] = figures.separation_picture(facts["pairs"])
     return pictures
-
-
-def _render(context: dict[str, Any]) -> str:
-    """Fill the template; whatever is put in is escaped, because names come from outside."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tasks"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "printable": report_text.printable,
-        "bytes": report_text.bytes_text,
-        "seconds": report_text.seconds_text,
-        "count": report_text.count_text,
-        "time": report_text.time_text,
-    }
-    return environment.get_template(TEMPLATE).render(context)

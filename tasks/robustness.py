@@ -24,7 +24,7 @@ from musichash_core.errors import DecodeError, MusicHashError, ParameterError
 from musichash_core.evaluation.robustness import compare_versions
 from storage.indexes import HashIndex, rank
 from storage.layout import StoreLayout
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import read_table, require_snapshot
 from storage.robustness_figures import write_robustness
 from storage.snapshots import Snapshot

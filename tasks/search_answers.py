@@ -110,7 +110,8 @@ class Answer:
         Tracks that the filters left.
     is_exact : bool
         Whether nothing nearer can have been missed: an ivf index reads some of its lists only,
-        unless filters say which codes to look at.
+        unless filters say which codes to look at; and by several windows only those tracks are
+        compared that one of the windows alone finds near, all where they are few.
     about : dict or None
         Of an explained search: what is known of the query.
     """
@@ -156,6 +157,7 @@ def answer_of(
     by = "track" if hits.starts_s is None else "segments"
     if hits.starts_s is not None and np.isnan(hits.starts_s).any():
         by = "both"
+    is_searched_exactly = served.index.is_exact or bool(filters)
     facts = served.facts(hits.rows, with_probabilities=asked is not None)
     whys: Sequence[dict[str, Any] | None] = [None] * len(facts)
     if asked is not None:
@@ -176,7 +178,7 @@ def answer_of(
         n_within=hits.n_within,
         filters=filters.as_dict(),
         n_selected=served.n_selected(filters),
-        is_exact=served.index.is_exact or bool(filters),
+        is_exact=hits.misses_none and (by == "segments" or is_searched_exactly),
         about=None if asked is None else _about(*asked),
     )
 

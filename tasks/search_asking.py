@@ -1,6 +1,6 @@
-"""How one question is asked of a snapshot: by whole tracks, by windows, or by both.
+"""How a question is asked of a snapshot: by whole tracks, by windows, or by both.
 
-Public: `Asking`, `Compared`, `is_excerpt`.
+Public: `Asking`, `Compared`, `is_excerpt`, `queries_at_once`.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +22,17 @@ SAME_SOUND_SHARE = 0.16
 """Of the bits of a window's code: what differs in no more is taken for the same sound. Of excerpts
 of ten seconds of 39 real tracks, at another level and as Ogg, all are that near to their track;
 what is that near of the 284 others are versions of the same piece."""
+
+QUERIES_AT_ONCE = 64
+"""Queries handed to the index together; thousands of rows may tie with the last answer of each."""
+
+WIDE_QUERIES_AT_ONCE = 8
+"""As many where a radius may hold most of the catalogue."""
+
+
+def queries_at_once(reach: Reach) -> int:
+    """Give how many queries are handed to the index together."""
+    return QUERIES_AT_ONCE if reach.radius is None else WIDE_QUERIES_AT_ONCE
 
 
 def is_excerpt(duration_s: float) -> bool:
@@ -80,9 +91,12 @@ class Asking:
         if self.by == "segments" and windows is not None:
             return served.nearest_by_windows(query, windows, self.reach, self.filters)
         (alike,) = served.nearest([query], self.reach, self.filters)
-        if self.by == "track" or windows is None or not served.segments.n_windows:
+        has_windows = windows is not None and len(windows.codes) and served.segments.n_windows
+        if self.by == "track" or windows is None or not has_windows:
             return alike
         radius = int(SAME_SOUND_SHARE * 8 * served.code_bytes)
+        if self.reach.radius is not None:
+            radius = min(radius, self.reach.radius)
         same = replace(self.reach, radius=radius)
         return _one_after_the_other(
             served.nearest_by_windows(query, windows, same, self.filters), alike, self.reach.k
@@ -104,4 +118,5 @@ def _one_after_the_other(same: Hits, alike: Hits, k: int) -> Hits:
         alike.n_within,
         np.concatenate([same.starts_s, nowhere]),
         np.concatenate([same.window_distances, nowhere]),
+        same.misses_none,
     )

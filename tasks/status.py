@@ -5,7 +5,7 @@ Public: `store_status`, `list_runs`, `show_run`, `list_failures`, `verify_store`
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from musichash_core.failure_codes import FAILURE_CODES
@@ -15,11 +15,12 @@ from storage.indexes import read_index_info
 from storage.layout import StoreLayout
 from storage.lock_records import LockOwner
 from storage.published import read_table, require_snapshot, table_paths
-from storage.runs import KILLED, RUNNING, RunRecord, find_run, read_runs
+from storage.runs import RunRecord, find_run, read_runs
 from storage.snapshots import Snapshot, current_snapshot, list_snapshots
 from storage.store import beside_owner, lock_owner, open_store
 from storage.verify import absent_partitions, verify_snapshot
 from tasks.health_answers import kept_health
+from tasks.living_runs import seen_from_outside
 
 RECENT_RUNS = 5
 
@@ -48,7 +49,7 @@ def store_status(store: str) -> dict[str, Any]:
     problems: list[str] = []
     snapshot = _readable(lambda: current_snapshot(layout), None, problems)
     runs = _readable(lambda: read_runs(layout), list[RunRecord](), problems)
-    records = _seen_from_outside(layout, runs)
+    records = seen_from_outside(layout, runs)
     backfills = _readable(lambda: open_backfills(layout), list[BackfillState](), problems)
     status: dict[str, Any] = {
         "store": str(layout.root),
@@ -114,7 +115,7 @@ def list_runs(store: str, *, limit: int | None = None) -> dict[str, Any]:
         however often it was reused), seconds of audio, CPU and clock.
     """
     layout = open_store(store)
-    records = _seen_from_outside(layout, read_runs(layout))
+    records = seen_from_outside(layout, read_runs(layout))
     newest = records[::-1] if limit is None else records[::-1][:limit]
     return {
         "store": str(layout.root),
@@ -138,27 +139,8 @@ def show_run(store: str, name: str) -> dict[str, Any]:
         If there is none, or several begin so.
     """
     layout = open_store(store)
-    (record,) = _seen_from_outside(layout, [find_run(layout, name)])
+    (record,) = seen_from_outside(layout, [find_run(layout, name)])
     return asdict(record)
-
-
-def _seen_from_outside(layout: StoreLayout, records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Name a run killed that is under way by its record while nobody writes to the store.
-
-    The next writer closes its record; until then a question must not say that it is running.
-    """
-    if all(record.state != RUNNING for record in records):
-        return list(records)
-    writer = lock_owner(layout)
-    alive = None if writer is None else writer.run_id
-    # A writer that has not named its run yet may have begun any of them.
-    return [
-        replace(record, state=KILLED)
-        if record.state == RUNNING
-        and (writer is None or (alive is not None and record.run_id != alive))
-        else record
-        for record in records
-    ]
 
 
 def _totals(records: Sequence[RunRecord]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from musichash_core.errors import DecodeError
 from musichash_core.features import FeatureExtractor
 from musichash_core.records import WorkItem
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
+from storage.log_lines import ROOT_LOGGER
 from tasks.both_feature_sets import samples_and_tagger_frames
 from tasks.resources import decoder_box
 
@@ -36,7 +37,7 @@ BATCH_AUDIO_S = 600.0
 """Audio collected for one batch on a device; a longer track is streamed instead. Up to twice this
 may come together: about 2.6 GB on the device at the default settings."""
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
 
 _T = TypeVar("_T")
 
@@ -72,7 +73,11 @@ def _twice_if_the_box_broke(work: Callable[[], _T], writer: FeaturePartitionWrit
     except DecodeError as error:
         if error.code not in BOX_BROKE:
             raise
-        log.warning("decoding again in a new process: %s", error)
+        log.warning(
+            "decoding again in a new process: %s",
+            error,
+            extra={"event": "track-retried", "stage": "extract", "code": error.code},
+        )
         writer.drop_unfinished()
         return work()
 

@@ -1,12 +1,12 @@
 """Stage 5, train: fit both models to the labelled tracks and store them as a generation.
 
-Public: `train`, `check_device`, `TrainedGeneration`.
+Public: `train`, `make_generation`, `put_in_force`, `check_device`, `TrainedGeneration`.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from musichash_core.config import PipelineConfig
@@ -88,6 +88,53 @@ def train(  # noqa: PLR0913 - three of them only tell the caller, or are called
 ) -> TrainedGeneration:
     """Train on every labelled track that has features, and select the result for the next snapshot.
 
+    Parameters
+    ----------
+    as_candidate : bool
+        Leave the generation in force as it is, if the store has one.
+    device, on_event, say, call
+        See `make_generation`.
+
+    Raises
+    ------
+    ParameterError, TooFewLabelsError, ArtefactMissingError
+        See `make_generation`.
+    """
+    made = make_generation(store, config, device=device, on_event=on_event, say=say, call=call)
+    return put_in_force(store, made, as_candidate=as_candidate)
+
+
+def put_in_force(
+    store: str, made: TrainedGeneration, *, as_candidate: bool = False
+) -> TrainedGeneration:
+    """Select what was made for the next snapshot, and forget the state of its training.
+
+    Parameters
+    ----------
+    as_candidate : bool
+        Leave the generation in force as it is, if the store has one.
+    """
+    layout = open_store(store)
+    if not as_candidate or selected_generation(layout) is None:
+        select_generation(layout, made.generation)
+    if made.n_tracks:  # the default model needs no training, and so no torch in this process
+        from storage.training_state_store import remove_training_state
+
+        remove_training_state(layout)
+    return replace(made, is_candidate=selected_generation(layout) != made.generation)
+
+
+def make_generation(
+    store: str,
+    config: PipelineConfig,
+    *,
+    device: str = "auto",
+    on_event: "Callable[[TrainingEvent], None] | None" = None,
+    say: Callable[[str], None] | None = None,
+    call: Callable[..., Any] | None = None,
+) -> TrainedGeneration:
+    """Train on every labelled track that has features, and store the result; select nothing.
+
     A training of networks that was killed goes on where it was. Where too few labels are there, a
     store that has no model of its own yet gets the shipped default model, if the configuration fits
     it.
@@ -96,8 +143,6 @@ def train(  # noqa: PLR0913 - three of them only tell the caller, or are called
     ----------
     device : "auto", "cpu" or "cuda"
         Where torch computes; "auto" is a CUDA device where there is one.
-    as_candidate : bool
-        Leave the generation in force as it is, if the store has one.
     on_event : callable, optional
         Called after each epoch.
     say : callable, optional
@@ -105,6 +150,11 @@ def train(  # noqa: PLR0913 - three of them only tell the caller, or are called
     call : callable, optional
         Calls a function with its arguments where torch is loaded already, to install the default
         model; here without it.
+
+    Returns
+    -------
+    TrainedGeneration
+        A candidate: `put_in_force` selects it.
 
     Raises
     ------
@@ -136,14 +186,8 @@ def train(  # noqa: PLR0913 - three of them only tell the caller, or are called
                 if call is None
                 else call(install_default_model, layout, config)
             )
-            if not as_candidate or selected_generation(layout) is None:
-                select_generation(layout, generation)
             return TrainedGeneration(
-                generation,
-                0,
-                summary,
-                tuple(sorted(left_out)),
-                is_candidate=selected_generation(layout) != generation,
+                generation, 0, summary, tuple(sorted(left_out)), is_candidate=True
             )
         raise TooFewLabelsError(
             f"the catalogue has {len(kept)} label(s) with at least {MIN_TRACKS_PER_LABEL} decoded "
@@ -153,7 +197,6 @@ def train(  # noqa: PLR0913 - three of them only tell the caller, or are called
         )
     from musichash_core.compute_device import choose_device
     from storage.checkpoints import StorableModels, save_models
-    from storage.training_state_store import remove_training_state
     from tasks.resumable_training import train_resumably
 
     wanted: dict[str, list[str]] = {}
@@ -182,17 +225,13 @@ def train(  # noqa: PLR0913 - three of them only tell the caller, or are called
         account = trained.summary
     summary = json.loads(json.dumps(asdict(account)))
     generation = save_models(layout, models, feature_fingerprint=fingerprint, summary=summary)
-    if not as_candidate or selected_generation(layout) is None:
-        select_generation(layout, generation)
-    remove_training_state(layout)
-    n_tracks = sum(map(len, wanted.values()))
     return TrainedGeneration(
         generation,
-        n_tracks,
-        summary,
-        tuple(sorted(left_out)),
+        n_tracks=sum(map(len, wanted.values())),
+        summary=summary,
+        left_out=tuple(sorted(left_out)),
         device=device_type,
-        is_candidate=selected_generation(layout) != generation,
+        is_candidate=True,
     )
 
 

@@ -22,7 +22,7 @@ from storage.indexes.ivf import (
     train_ivf,
 )
 from storage.indexes.multihash import MultiHashTables
-from storage.indexes.neighbours import Neighbours, rank
+from storage.indexes.neighbours import Neighbours, nobody, rank
 from storage.indexes.parts import IndexParts, read_changes, read_description, read_parts
 from storage.indexes.recall import measure_latency
 from storage.indexes.remaking import remake_files
@@ -55,6 +55,7 @@ __all__ = [
     "measure_latency",
     "measure_recall",
     "merge_shards",
+    "nobody",
     "on_one_thread",
     "rank",
     "read_changes",

@@ -28,8 +28,9 @@ from storage.indexes.ivf import IvfLists, IvfParameters, build_ivf, ivf_paramete
 from storage.indexes.parts import IndexParts, ServedCodes, serve
 from storage.indexes.recall import MeasuredRecall, measured_recall, sample_recall
 from storage.indexes.tuning import is_enough, tune_lists
+from storage.log_lines import ROOT_LOGGER
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
 
 BaseBuilder = Callable[[NDArray[np.uint8], IvfParameters], bytes]
 """Gives what `build_ivf` gives; so that shards can be built side by side."""

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from musichash_core.index_config import IndexConfig
+from musichash_core.index_config import IndexBudgetError, IndexConfig, choose_kind
 from storage.errors import StoreError
 from storage.indexes.changes import IndexChanges
 from storage.indexes.comparing import (
@@ -26,11 +26,13 @@ from storage.indexes.faiss_library import ForeignIndexError
 from storage.indexes.info import IndexInfo
 from storage.indexes.ivf import build_shard, empty_ivf
 from storage.indexes.parts import IndexParts, read_description, read_parts
+from storage.indexes.settings import IndexSettings
 from storage.layout import StoreLayout
+from storage.log_lines import ROOT_LOGGER
 from storage.published import read_batches
 from storage.snapshots import Snapshot
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +130,7 @@ def given_up_at(
     previous: Snapshot,
     codes: KeyedCodes,
     origin: CodesOrigin,
-    config: IndexConfig,
+    settings: IndexSettings,
 ) -> int | None:
     """Tell for how many codes, about as many as now, lists were found to be of no use.
 
@@ -137,15 +139,21 @@ def given_up_at(
     Returns
     -------
     int or None
-        None where they are to be tried.
+        None where they are to be tried: where settings have changed, too, or the budget no longer
+        allows the flat index that took their place.
     """
+    config = settings.config
     try:
         info = read_description(layout, previous)
     except StoreError:
         return None
     if info.given_up_at is None or info.generation != origin.generation:
         return None
-    if info.settings.get("min_distance_recall") != config.min_distance_recall:
-        return None
     is_near = abs(len(codes) - info.given_up_at) <= config.compact_share * len(codes)
-    return info.given_up_at if is_near else None
+    if not is_near or info.settings != settings.as_dict():
+        return None
+    try:
+        choose_kind(len(codes), info.n_bits, config.model_copy(update={"kind": "flat"}))
+    except IndexBudgetError:
+        return None
+    return info.given_up_at

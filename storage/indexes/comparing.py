@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage.indexes.finding_tracks import track_finder
+from storage.packed_codes import packed_codes
 
 KEY_COLUMNS = ("track_id", "code")
 """Columns of the codes table that are compared."""
@@ -53,13 +54,7 @@ class CodesOrigin:
 
 def keyed_codes(table: pa.Table) -> KeyedCodes:
     """Take the codes, and whose they are, from a codes table with at least `KEY_COLUMNS`."""
-    width = table.schema.field("code").type.byte_width
-    column = table["code"].combine_chunks()
-    if not len(column):
-        return KeyedCodes(table["track_id"], np.empty((0, width), np.uint8))
-    packed = np.frombuffer(column.buffers()[1], np.uint8)
-    packed = packed[width * column.offset :][: width * len(column)]
-    return KeyedCodes(table["track_id"], packed.reshape(-1, width))
+    return KeyedCodes(table["track_id"], packed_codes(table))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

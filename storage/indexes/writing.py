@@ -91,7 +91,7 @@ def write_index(
         checked = None if carried is None else check_carried(carried.parts, codes.codes, config)
         if carried is not None and checked is not None:
             return writer.write(checked, base=carried.info.base)
-        n_tried = given_up_at(layout, previous, codes, origin, config)
+        n_tried = given_up_at(layout, previous, codes, origin, settings)
         if n_tried is not None:
             return writer.write(build_parts(codes.codes, "flat", config), given_up_at=n_tried)
     built = build_parts(codes.codes, choice.kind, config, builder=builder)

@@ -3,6 +3,7 @@
 Images cannot be built where the tests run; their files are read line by line here.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -60,6 +61,15 @@ def test_no_pod_may_do_more_than_it_must():
             assert "memory" in container["resources"]["limits"], name
             assert not any("password" in str(entry).lower() for entry in container.get("env", []))
     assert seen == 4
+
+
+def test_the_credentials_of_the_pod_stay_its_own():
+    (pod,) = [pod for name, pod in pod_specs() if name == "nights.yaml"]
+    assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+    for container in pod["containers"]:
+        (home,) = container["env"]
+        mounted = [one["mountPath"] for one in container["volumeMounts"] if one["name"] == "state"]
+        assert Path(home["value"]).parent == Path(*mounted)
 
 
 def test_compose_would_take_its_file():
@@ -148,3 +158,30 @@ def test_secrets_can_be_made_and_prove_each_other(tmp_path):
     subprocess.run(
         ["openssl", "verify", "-CAfile", *map(str, pair)], check=True, capture_output=True
     )
+
+
+def make_serve(home, *variables):
+    return subprocess.run(
+        [
+            *("make", "--no-print-directory", "serve", "READY="),
+            *(f"BIN={Path(sys.executable).parent}", "SERVE_OPTIONS=--dry-run --timezone UTC"),
+            *variables,
+        ],
+        env=os.environ | {"HOME": str(home), "COLUMNS": "200"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_one_command_of_a_clone_serves_a_folder_of_music(tmp_path):
+    (tmp_path / "My Music").mkdir()
+    said = make_serve(tmp_path, "MUSIC=~/My Music", "AT=03:15")
+    assert said.returncode == 0, said.stderr
+    assert "server credentials --show" in said.stdout
+    assert said.stdout.count("03:15 UTC") == 3
+    assert f"['{tmp_path / 'My Music'}']" in said.stdout
+    assert f"{tmp_path / 'music.store'}\n" in said.stdout
+    assert "make serve MUSIC=~/Music" in make_serve(tmp_path).stderr

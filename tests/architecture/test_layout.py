@@ -54,7 +54,7 @@ def known_to_git():
         check=False,
     )
     if listed.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is no git checkout", allow_module_level=True)
     return [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
 
 

@@ -40,8 +40,10 @@ def test_the_wheel_holds_our_four_packages_and_their_data_only(tmp_path):
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
         capture_output=True,
-        check=True,
+        check=False,
     )
+    if known.returncode:
+        pytest.skip("this is no git checkout")
     for name in known.stdout.decode().rstrip("\0").split("\0"):
         if (ROOT / name).is_file() and not name.startswith("tests/data/music"):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)

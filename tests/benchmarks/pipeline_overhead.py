@@ -1,13 +1,15 @@
 """What a night's bookkeeping costs, and what the pipeline adds to extraction.
 
-    python tests/benchmarks/pipeline_overhead.py --music DIR --tracks 28 70 200 [--rounds 2]
+    python tests/benchmarks/pipeline_overhead.py --music DIR --tracks 28 200 [--rounds 2]
+    python tests/benchmarks/pipeline_overhead.py --music DIR --tracks 28 200 --server
     python tests/benchmarks/pipeline_overhead.py --music DIR --tracks 200 --extraction
 
 Without `--extraction`: runs ``musichash run`` on the first N tracks in a new store, and again when
 nothing has changed. CPU time is that of every process that the command started, Prefect's server
 and the decoders too, as the kernel counts it; bookkeeping is all of it but what the stages extract,
 describe and encode count for themselves. By role it is sampled, so a process' last half second is
-missing there.
+missing there. With `--server` the nights use a server that runs already, as scheduled nights do;
+what it spends on a night counts, its start does not.
 
 With `--extraction`: extracts the same files three times: in a plain loop, through Dask and Zarr
 with one worker, and with two. Start-up of the workers is left out. CPU time counts this process
@@ -20,14 +22,18 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from urllib.request import urlopen
 
 import psutil
 
@@ -46,26 +52,54 @@ from tasks.plan import make_plan
 ROUNDS = 3
 """Plain and pipeline take turns, so that both meet the same other load."""
 
+MUSICHASH = (sys.executable, "-c", "from flows.cli import main; main()")
 COMPUTING_STAGES = ("extract", "describe", "encode")
 PR_SET_CHILD_SUBREAPER = 36
 SAMPLE_S = 0.5
+SETTLED_S = 10.0
+"""After which a server that has started has done what it does at its start."""
 
 # --- a whole night -------------------------------------------------------------------------------
 
 
-def nights(music: str, n_tracks: int, n_workers: int) -> dict[str, object]:
+def nights(
+    music: str, n_tracks: int, n_workers: int, server: subprocess.Popen[bytes] | None
+) -> dict[str, object]:
     """Run a night on the first tracks of a folder in a new store, and one with nothing to do."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         catalogue, store = Path(folder, "music"), Path(folder, "store")
         link_tracks(music, n_tracks, catalogue)
-        command = [sys.executable, "-c", "from flows.cli import main; main()"]
-        command += ["run", "--catalogue", str(catalogue), "--store", str(store)]
+        command = [*MUSICHASH, "run", "--catalogue", str(catalogue), "--store", str(store)]
         command += ["--labels", "none", "--workers", str(n_workers), "--json"]
         return {
             "tracks": n_tracks,
-            "first_night": night(command),
-            "night_of_no_change": night(command),
+            "first_night": night(command, server),
+            "night_of_no_change": night(command, server),
         }
+
+
+@contextmanager
+def running_server() -> Iterator[subprocess.Popen[bytes]]:
+    """Start a server that the nights find, and wait until it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as home:
+        os.environ |= {"MUSICHASH_SERVER_HOME": home, "MUSICHASH_SERVER": "on"}
+        process = subprocess.Popen(
+            [*MUSICHASH, "server", "--port", str(port)], stdout=subprocess.DEVNULL
+        )
+        try:
+            while True:
+                assert process.poll() is None, "the server has ended"
+                with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/api/health"):
+                    break
+                time.sleep(SAMPLE_S)
+            time.sleep(SETTLED_S)
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def link_tracks(music: str, n_tracks: int, folder: Path) -> None:
@@ -84,9 +118,10 @@ def link_tracks(music: str, n_tracks: int, folder: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def night(command: list[str]) -> dict[str, object]:
-    """Run a command and give the CPU seconds of all processes that came of it."""
-    before, started = children_cpu_s(), time.perf_counter()
+def night(command: list[str], server: subprocess.Popen[bytes] | None) -> dict[str, object]:
+    """Run a command and give the CPU seconds of all processes that came of it, and the server's."""
+    before, served = children_cpu_s(), tree_cpu_s(server)
+    started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     by_role: dict[int, tuple[str, float]] = {}
     while True:
@@ -97,13 +132,16 @@ def night(command: list[str]) -> dict[str, object]:
         except subprocess.TimeoutExpired:
             continue
     wall_s = time.perf_counter() - started
-    wait_for_orphans()
+    wait_for_orphans(server)
+    served = tree_cpu_s(server) - served
     stages = {one["stage"]: one for one in json.loads(printed)["stages"]}
-    total_s = children_cpu_s() - before
+    total_s = children_cpu_s() - before + served
     computing_s = sum(stages[name]["cpu_s"] for name in COMPUTING_STAGES if name in stages)
     roles: dict[str, float] = {}
     for role, cpu_s in by_role.values():
         roles[role] = roles.get(role, 0.0) + cpu_s
+    if server is not None:
+        roles["server"] = served
     return {
         "done": stages["extract"]["n_done"],
         "wall_s": round(wall_s, 1),
@@ -119,6 +157,15 @@ def night(command: list[str]) -> dict[str, object]:
 def children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def tree_cpu_s(root: subprocess.Popen[bytes] | None) -> float:
+    """Give the CPU time so far of a process and those below it; 0 without one."""
+    if root is None:
+        return 0.0
+    process = psutil.Process(root.pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def sample_tree(pid: int, by_role: dict[int, tuple[str, float]]) -> None:
@@ -150,16 +197,15 @@ def role_of(command: str) -> str:
     return "others"
 
 
-def wait_for_orphans() -> None:
+def wait_for_orphans(server: subprocess.Popen[bytes] | None) -> None:
     """Wait for what the command left behind, so that it counts: its server, the server's watcher.
 
     This process is told to inherit them, see `main`.
     """
-    while True:
-        try:
-            os.wait()
-        except ChildProcessError:
-            return
+    stays = set() if server is None else {server.pid}
+    while ended := {child.pid for child in psutil.Process().children()} - stays:
+        for pid in ended:
+            os.waitpid(pid, 0)
 
 
 # --- extraction alone ----------------------------------------------------------------------------
@@ -228,7 +274,7 @@ def through_pipeline(catalogue, config, n_workers):
             before = sum(workers.client.run(cpu_with_children_s).values())
             own, clock = time.process_time(), time.perf_counter()
             queue = deque((store, partition, config) for partition in plan.largest_first)
-            done = [outcome for _, outcome in workers.fan_out(extract_partition, queue, {})]
+            done = [outcome for _, outcome in workers.fan_out(extract_partition, queue)]
             wall_s, own = time.perf_counter() - clock, time.process_time() - own
             spent = sum(workers.client.run(cpu_with_children_s).values()) - before
     peak_mb = max(summary.peak_memory_bytes for summary in done) / 1e6
@@ -247,18 +293,20 @@ def main(arguments: list[str]) -> dict[str, object]:
     parser.add_argument("--tracks", type=int, nargs="+", default=[200], help="lengths of catalogue")
     parser.add_argument("--rounds", type=int, default=1, help="nights in new stores per length")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--server", action="store_true", help="with a server that runs already")
     parser.add_argument("--extraction", action="store_true", help="extraction alone")
     given = parser.parse_args(arguments)
     if given.extraction:
         return {"extraction": [extraction(given.music, n) for n in given.tracks]}
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    return {
-        "nights": [
-            nights(given.music, n_tracks, given.workers)
-            for _ in range(given.rounds)
-            for n_tracks in given.tracks
-        ]
-    }
+    with running_server() if given.server else nullcontext() as server:
+        return {
+            "nights": [
+                nights(given.music, n_tracks, given.workers, server)
+                for _ in range(given.rounds)
+                for n_tracks in given.tracks
+            ]
+        }
 
 
 if __name__ == "__main__":

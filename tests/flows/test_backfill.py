@@ -111,12 +111,16 @@ def run_flow(store, reporter=None, **parameters):
 
 def shown_of(state):
     """Give tags of a flow run, and the table that it leaves in the Prefect UI."""
-    from prefect.artifacts import Artifact
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+    run_id = state.state_details.flow_run_id
     with get_client(sync_client=True) as client:
-        run = client.read_flow_run(state.state_details.flow_run_id)
-    return set(run.tags), json.loads(Artifact.get(key="backfill").data)
+        run = client.read_flow_run(run_id)
+        chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+        found = client.read_artifacts(artifact_filter=chosen)
+    (table,) = [artifact for artifact in found if artifact.key == "backfill"]
+    return set(run.tags), json.loads(table.data)
 
 
 def trained(store, config):
@@ -259,7 +263,7 @@ def test_a_track_of_a_collection_that_kills_its_worker_is_quarantined_alone(
     assert account["state"] == "complete"
     assert account["backfill"]["failed"] == 1
     tags, table = shown_of(state)
-    assert tags == {"backfill", "collection-tones"}
+    assert tags == {"musichash", "backfill", "collection-tones", "catalogue:tones", "store:store"}
     assert [row["step"] for row in table] == ["extract"]
     assert table[0]["partitions"] == table[0]["done"] > 0
     run = account["run"]

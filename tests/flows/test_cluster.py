@@ -13,8 +13,9 @@ from typing import NamedTuple
 import pytest
 from distributed.scheduler import KilledWorker
 
-from flows import cluster
-from flows.cluster import SchedulerError, WorkerCodeError, Workers
+from flows import cluster, cluster_contact
+from flows.cluster import DeadlyCallError, Workers
+from flows.cluster_contact import SchedulerError, WorkerCodeError
 from flows.cluster_settings import ClusterSettings
 
 pytestmark = pytest.mark.integration
@@ -39,7 +40,7 @@ def test_fan_out_gives_every_result_and_takes_work_appended_meanwhile(two_worker
 
     queue = deque((number,) for number in range(20))
     outcomes = {}
-    for (number,), outcome in two_workers.fan_out(square, queue, {}):
+    for (number,), outcome in two_workers.fan_out(square, queue):
         outcomes[number] = outcome
         if number == 7:
             queue.append((100,))
@@ -51,7 +52,7 @@ def test_fan_out_raises_the_error_of_a_call(two_workers):
         raise LookupError(f"no {number}")
 
     with pytest.raises(LookupError, match="no 3"):
-        list(two_workers.fan_out(fail, deque([(3,)]), {}))
+        list(two_workers.fan_out(fail, deque([(3,)])))
 
 
 def test_a_call_that_kills_its_worker_is_given_up_alone():
@@ -63,7 +64,7 @@ def test_a_call_that_kills_its_worker_is_given_up_alone():
 
     # One worker: every innocent call is at some time in flight on the one that dies.
     with Workers(ClusterSettings(n_workers=1)) as workers:
-        outcomes = dict(workers.fan_out(work, deque((number,) for number in range(12)), {}))
+        outcomes = dict(workers.fan_out(work, deque((number,) for number in range(12))))
     killed = [key for key, outcome in outcomes.items() if isinstance(outcome, KilledWorker)]
     assert killed == [(POISON,)]
     assert {key: value for key, value in outcomes.items() if key != (POISON,)} == {
@@ -71,8 +72,35 @@ def test_a_call_that_kills_its_worker_is_given_up_alone():
     }
 
 
-def test_gpu_is_not_asked_for_where_no_worker_has_one(two_workers):
-    assert two_workers.resources_for_gpu() == {}
+def test_a_telling_call_is_heard_in_order_and_gives_its_result(two_workers):
+    def count(number, tell):
+        for each in range(number):
+            tell({"number": each, "text": "ü"})
+        return number
+
+    heard = []
+    assert two_workers.call_telling(count, 50, hear=heard.append, resources={}) == 50
+    assert heard == [{"number": each, "text": "ü"} for each in range(50)]
+
+
+def test_a_telling_call_that_kills_each_worker_is_given_up(monkeypatch):
+    def die(tell):
+        tell({})
+        time.sleep(0.5)  # what is told leaves by another thread
+        os._exit(1)
+
+    monkeypatch.setattr(cluster, "TRIES_TELLING", 2)
+    heard = []
+    workers = Workers(ClusterSettings(n_workers=1))
+    with workers, pytest.raises(DeadlyCallError, match=r"died each of 2 times.*more memory"):
+        workers.call_telling(die, hear=heard.append, resources={})
+    assert {} in heard
+
+
+def test_workers_of_this_machine_offer_no_gpu_and_are_not_started_to_ask():
+    with Workers(ClusterSettings(n_workers=1)) as workers:
+        assert workers.gpu_workers() == []
+        assert not workers.have_started
 
 
 def test_workers_with_other_code_are_refused(monkeypatch):
@@ -81,7 +109,7 @@ def test_workers_with_other_code_are_refused(monkeypatch):
     def fingerprint():
         return "same" if os.getpid() == driver else "other"
 
-    monkeypatch.setattr(cluster, "code_fingerprint", fingerprint)
+    monkeypatch.setattr(cluster_contact, "code_fingerprint", fingerprint)
     workers = Workers(ClusterSettings(n_workers=1))
     with workers, pytest.raises(WorkerCodeError, match="other code than this process"):
         _ = workers.client
@@ -95,15 +123,33 @@ def test_a_worker_without_musichash_is_refused_with_the_same_sentence(monkeypatc
             raise ModuleNotFoundError("No module named 'tasks'")
         return "same"
 
-    monkeypatch.setattr(cluster, "code_fingerprint", fingerprint)
+    monkeypatch.setattr(cluster_contact, "code_fingerprint", fingerprint)
     workers = Workers(ClusterSettings(n_workers=1))
     with workers, pytest.raises(WorkerCodeError, match="install the same version"):
         _ = workers.client
 
 
+def test_a_worker_that_comes_with_other_code_during_a_run_is_refused():
+    def forget():
+        import tasks.resources as resources
+
+        def of_another_version():
+            return "other"
+
+        from flows import cluster_contact
+
+        cluster_contact.code_fingerprint = resources.code_fingerprint = of_another_version
+
+    workers = Workers(ClusterSettings(n_workers=1))
+    with workers:
+        workers.client.run(forget)
+        with pytest.raises(WorkerCodeError, match=r"the worker tcp://.*install the same version"):
+            list(workers.fan_out(time.sleep, deque([(0.1,)])))
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "no-such-protocol://x:1"])
 def test_a_wrong_scheduler_address_gives_one_sentence(monkeypatch, address):
-    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT", "2s")
+    monkeypatch.setattr(cluster_contact, "CONNECT_TIMEOUT", "2s")
     workers = Workers(ClusterSettings(scheduler=address))
     with workers, pytest.raises(SchedulerError) as raised:
         _ = workers.client
@@ -121,6 +167,7 @@ class Elsewhere(NamedTuple):
 
     address: str
     pid: int
+    worker: subprocess.Popen
 
 
 @pytest.fixture
@@ -143,7 +190,8 @@ def elsewhere(tmp_path):
             deadline = time.monotonic() + 60
             while not contact.exists() and time.monotonic() < deadline:
                 time.sleep(0.1)
-            yield Elsewhere(json.loads(contact.read_text())["address"], processes[0].pid)
+            address = json.loads(contact.read_text())["address"]
+            yield Elsewhere(address, processes[0].pid, processes[1])
         finally:
             for process in reversed(processes):
                 process.terminate()
@@ -176,8 +224,21 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_one_sentence(elsewhere):
     workers = Workers(ClusterSettings(scheduler=elsewhere.address))
     scheduler = elsewhere.pid
     with workers, pytest.raises(SchedulerError, match=r"gone.*run again") as raised:
-        list(workers.fan_out(work, deque((number,) for number in range(12)), {}))
+        list(workers.fan_out(work, deque((number,) for number in range(12))))
     assert elsewhere.address in str(raised.value)
+
+
+def test_workers_that_are_gone_for_long_end_the_run_with_one_sentence(elsewhere, monkeypatch):
+    monkeypatch.setattr(cluster_contact, "LOOK_AT_WORKERS_S", 0.5)
+    workers = Workers(ClusterSettings(scheduler=elsewhere.address))
+    with workers:
+        assert workers.client.nthreads()
+        workers._settings = workers._settings.model_copy(update={"wait_for_workers_s": 2})
+        done = workers.fan_out(time.sleep, deque([(0.1,), (60,)]))
+        assert next(done) == ((0.1,), None)
+        elsewhere.worker.terminate()
+        with pytest.raises(SchedulerError, match=r"has had no worker for 2 s; .*run again"):
+            list(done)
 
 
 def test_a_stalled_start_is_tried_again_and_a_lasting_one_is_not_hidden():
@@ -188,7 +249,7 @@ def test_a_stalled_start_is_tried_again_and_a_lasting_one_is_not_hidden():
         assert len(starts) > 2, "the event loop did not begin"
         return "started"
 
-    assert cluster._patiently(start) == "started"
+    assert cluster_contact.patiently(start) == "started"
     starts.clear()
 
     def never():
@@ -196,5 +257,5 @@ def test_a_stalled_start_is_tried_again_and_a_lasting_one_is_not_hidden():
         raise AssertionError("the event loop did not begin")
 
     with pytest.raises(AssertionError, match="did not begin"):
-        cluster._patiently(never)
+        cluster_contact.patiently(never)
     assert len(starts) == 3

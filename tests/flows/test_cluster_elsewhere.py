@@ -18,7 +18,8 @@ import pytest
 import trustme
 from distributed import Client, Security
 
-from flows.cluster import SchedulerError, Workers
+from flows.cluster import Workers
+from flows.cluster_contact import SchedulerError
 from flows.cluster_settings import ClusterSettings, SSHHosts, TlsFiles
 from storage.layout import StoreLayout
 from storage.snapshots import current_snapshot
@@ -137,7 +138,7 @@ def test_a_night_over_tls_makes_the_same_and_strangers_are_refused(
 
 
 def test_a_certificate_of_another_authority_gives_one_sentence(tmp_path, files, monkeypatch):
-    monkeypatch.setattr("flows.cluster.CONNECT_TIMEOUT", "5s")
+    monkeypatch.setattr("flows.cluster_contact.CONNECT_TIMEOUT", "5s")
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     with running(*scheduler_and_worker(files, folder, host="127.0.0.1"), folder=folder):

@@ -1,7 +1,9 @@
 """``musichash index``, ``reindex`` and ``bench index``: what operators type, and what they get."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -11,10 +13,16 @@ from flows.cluster_settings import ClusterSettings
 from flows.index_shards import shard_builder
 from flows.progress import Reporter
 from musichash_core.synthetic_codes import clustered_codes
-from storage.atomic import write_file
+from storage.atomic import to_json, write_file
 from storage.indexes import IvfParameters, build_ivf
 from storage.runs import read_runs
-from storage.snapshots import Snapshot, current_snapshot, list_snapshots, snapshot_bytes
+from storage.snapshots import (
+    Snapshot,
+    current_snapshot,
+    list_snapshots,
+    publish_snapshot,
+    snapshot_bytes,
+)
 from storage.store import create_store, open_store
 from storage.tables import write_part
 from tasks.encode import encode_partition, partitions_to_encode
@@ -110,7 +118,7 @@ def test_a_damaged_index_is_mended(musichash, store):
     [
         (["--max-memory", "lots"], "--max-memory 'lots' is no amount above 0"),
         (["--max-memory", "0"], "give one such as 500MB or 2GB"),
-        (["--max-latency", "5GB"], "give one such as 5ms or 0.5s"),
+        (["--max-latency", "5GB"], "no amount above 0 in us, ms, s; give one such as 5ms or 0.5s"),
         (["--max-memory", "0.001kb"], "no index of 6 codes"),
         (["--kind", "flat", "--max-latency", "0.001us"], "keeps to max_latency_ms"),
     ],
@@ -121,6 +129,44 @@ def test_what_cannot_be_is_refused_before_anything_is_written(musichash, store, 
     assert (spoken.code, said in spoken.err) == (2, True)
     assert list_snapshots(open_store(store)) == [1]
     assert len(read_runs(open_store(store))) == n_runs
+
+
+@pytest.mark.parametrize("option", [("--kind", "ivf"), ("--dry-run",)])
+def test_showing_builds_nothing_and_says_so(musichash, store, option):
+    spoken = musichash("index", "--show", "--store", store, *option)
+    assert (spoken.code, spoken.out) == (2, "")
+    assert "--show says what is published" in spoken.err
+
+
+def test_a_dry_run_heeds_the_configuration(musichash, store, tmp_path):
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[index]\nkind = "multihash"\nmin_distance_recall = 0.9\n')
+    planned = musichash("index", "--store", store, "--config", settings, "--dry-run")
+    assert "would be built: multihash" in planned.out
+    by_hand = ("--kind", "flat", "--dry-run", "--json")
+    told = json.loads(musichash("index", "--store", store, "--config", settings, *by_hand).out)
+    assert told["kind"] == "flat"
+    assert told["settings"]["min_distance_recall"] == 0.9
+
+
+def test_what_was_not_measured_is_not_shown_as_perfect(musichash, store):
+    layout = open_store(store)
+    snapshot = current_snapshot(layout)
+    content = json.loads((layout.root / snapshot.index_info).read_bytes())
+    data = to_json(content | {"recall_queries": 0})  # as earlier versions are read
+    (layout.root / snapshot.index_info).write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    files = tuple(
+        replace(entry, size=len(data), sha256=sha256)
+        if entry.path == snapshot.index_info
+        else entry
+        for entry in snapshot.files
+    )
+    publish_snapshot(layout, replace(snapshot, files=files))
+    shown = musichash("index", "--show", "--store", store)
+    assert "recall@10   not measured when it was built" in shown.out
+    told = json.loads(musichash("index", "--show", "--store", store, "--json").out)
+    assert (told["distance_recall_at_10"], told["recall_queries"]) == (None, 0)
 
 
 # --- shards on workers ---

@@ -13,6 +13,7 @@ import pytest
 
 from flows.cluster_kinds import estimate_worker_bytes
 from storage.schemas import FAILURES, PREDICTIONS, RUNS, TRACKS, codes_schema
+from tasks.health_table import escape_markdown
 
 pytestmark = pytest.mark.integration
 
@@ -264,7 +265,10 @@ def test_the_health_of_the_codes_is_shown(nights):
 def test_the_summary_table_has_a_row_per_stage(nights):
     summary = artifacts_of(nights.first)["run-summary"]
     assert summary.type == "table"
-    assert summary.description == nights.first.account["sentence"]
+    assert summary.description == (
+        "7 processed, 1 failed of 8 tracks; 8 seen = 7 done + 0 reused + 1 failed + 0 quarantined "
+        "+ 0 removed; snapshot 1"
+    )
     rows = json.loads(summary.data)
     assert [row["stage"] for row in rows] == [
         "plan",
@@ -288,9 +292,21 @@ def test_a_night_that_trains_leaves_its_learning_curves_in_the_ui(nights):
 
 def test_the_morning_report_names_failures_and_remedies(nights):
     text = artifacts_of(nights.first)["morning-report"].data
-    assert text.startswith(f"# {nights.first.account['sentence']}")
-    assert "seen 8 = done 7 + reused 0 + failed 1 + quarantined 0 + removed 0" in text
-    assert "| truncated | 1 | Fetch the file again" in text
+    assert text.startswith("# 7 processed, 1 failed of 8 tracks\n")
+    assert "8 seen = 7 done + 0 reused + 1 failed + 0 quarantined + 0 removed" in text
+    assert "Snapshot 1 is published. The HTML report is the file " in text
+    assert f"| truncated | 1 | {escape_markdown(str(nights.catalogue))}/electronic/" in text
+    assert "| Fetch the file again" in text
+    assert f"musichash failures --store {nights.store}" in text
+    assert artifacts_of(nights.second)["morning-report"].data.startswith(
+        "# nothing to decode, 7 reused, 1 failed of 8 tracks\n"
+    )
+
+
+def test_the_run_is_tagged_with_its_kind_catalogue_and_store(nights):
+    assert set(nights.first.flow_run.tags) == {
+        *("musichash", "nightly", "catalogue:catalogue", "store:store")
+    }
 
 
 def test_each_stage_is_one_task_run(nights):

@@ -3,6 +3,7 @@
 import pytest
 
 from flows import stages
+from tasks.run_logs import show_log
 from tasks.status import list_failures, store_status
 
 pytestmark = pytest.mark.integration
@@ -23,6 +24,9 @@ def test_a_track_that_kills_its_worker_is_quarantined_alone(
     assert (row["track_id"], row["code"]) == (guilty, "decoder-crashed")
     assert row["message"] == stages.DIED  # no address, no task name: equal in every run
     assert store_status(str(store))["counts"]["codes"] == 5
+    warnings = show_log(str(store), level="warning")["lines"]
+    assert [line["event"] for line in warnings][-2:] == ["worker-died", "track-failed"]
+    assert warnings[-1]["track"] == guilty
 
     monkeypatch.undo()
     second = run_night(tones, store, tiny_config)

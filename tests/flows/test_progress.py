@@ -132,3 +132,39 @@ def test_an_artifact_follows_a_stage_and_each_ends_at_what_was_done(prefect_serv
     assert float(found["first-stage-progress"].data) == 100.0
     assert float(found["second-stage-progress"].data) == 50.0
     assert found["second-stage-progress"].description.startswith("2 of 4 tracks done, 1 failed")
+
+
+def test_updates_of_an_artifact_become_seldom_in_a_long_stage(monkeypatch):
+    from uuid import UUID
+
+    now, sent = [0.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("prefect.artifacts.create_progress_artifact", lambda **_: UUID(int=1))
+    monkeypatch.setattr(
+        "prefect.artifacts.update_progress_artifact", lambda _, **given: sent.append(given)
+    )
+    reporter, ten_hours = ArtifactReporter(), 36_000
+    reporter.start("extract", ten_hours, "tracks")
+    for _ in range(ten_hours // 2):
+        now[0] += 1.0
+        reporter.advance("extract", 1, failed=0)
+    assert len(sent) < 400
+    assert sent[10]["description"] == (
+        "55 of 36,000 tracks done, 0 failed, 9 h 59 min left, 1.0 per second"
+    )
+    assert sent[-1]["description"].endswith("5 h 1 min left, 1.0 per second")
+    for _ in range(ten_hours // 2):
+        now[0] += 1.0
+        reporter.advance("extract", 1, failed=1)
+    reporter.finish("extract", "done")
+    assert len(sent) < 500
+    assert sent[-1]["progress"] == 100.0
+    assert sent[-1]["description"] == (
+        "36,000 of 36,000 tracks done, 18,000 failed, in 10 h 0 min, 1.0 per second"
+    )
+
+
+def test_what_an_operator_is_told_goes_into_the_log_of_the_run(caplog):
+    with caplog.at_level("INFO", logger="musichash.flows.progress"):
+        ArtifactReporter().say("waiting: a run is at 50 %")
+    assert caplog.messages == ["waiting: a run is at 50 %"]

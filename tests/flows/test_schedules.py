@@ -21,6 +21,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from flows.server_automations import SKIPPED_MESSAGE, ensure_automations
 from flows.server_schedules import Timetable, next_times, timetable
 from flows.server_state import ServerUsageError
 from musichash_core.config import load_config
@@ -31,6 +32,7 @@ SETTLED_S = 10
 COMMAND = Path(sys.executable).with_name("musichash")
 ROOT = Path(__file__).parents[2]
 READY = "Ctrl-C ends"
+HIDDEN = "a-key-that-nobody-may-read"
 
 
 def free_port():
@@ -94,7 +96,7 @@ class Machine(NamedTuple):
                     *("--config", self.config, "--workers", "1", "--home", self.home),
                     *("--port", str(self.port), "--crash-after", str(CRASH_AFTER_S), *options),
                 ],
-                env=clean_environment(),
+                env=clean_environment(AWS_SECRET_ACCESS_KEY=HIDDEN),
                 cwd=elsewhere,
                 stdout=output,
                 stderr=output,
@@ -190,13 +192,17 @@ def state_of(client, run, log, *names):
 def test_served_nights_run_are_skipped_crash_and_are_completed_by_the_next(machine, server):
     with machine.serving("--at", "02:00", "--timezone", "UTC") as serving:  # noqa: SIM117
         with machine.client() as client:
-            assert "automation created" in serving.log.read_text()
+            # The server has made them by itself; serve changes when a run is held to be silent.
+            assert (machine.root / "server.log").read_text().count("automation created") == 3
+            assert serving.log.read_text().count("automation brought up to date") == 1
             night = client.read_deployment_by_name("nightly/store")
             first = client.create_flow_run_from_deployment(night.id)
             state_of(client, first, serving.log, "Running")
             second = client.create_flow_run_from_deployment(night.id)
-            skipped = state_of(client, second, serving.log, "Cancelled")
-            assert skipped.state.message == "Deployment concurrency limit reached."
+            skipped = state_of(client, second, serving.log, "Skipped")
+            assert skipped.state.is_cancelled()
+            assert skipped.state.message == SKIPPED_MESSAGE
+            assert skipped.name == f"nightly music {datetime.now(UTC):%Y-%m-%d} (skipped)"
             wait_for(lambda: _was_reported(client, second.id), serving.log)
 
             # The process of a run dies: serve tells the server at once.
@@ -239,6 +245,18 @@ def test_served_nights_run_are_skipped_crash_and_are_completed_by_the_next(machi
     states = [state for state, _, _ in ledger(machine)]
     assert "running" not in states
     assert "done" in states
+    _assert_no_secret_is_kept(machine)
+
+
+def _assert_no_secret_is_kept(machine):
+    """Look for secrets in all that the server wrote: its database and its log."""
+    secret = (machine.home / "credentials").read_text().strip().partition(":")[2]
+    written = [*(machine.home / "prefect").rglob("*"), *machine.root.glob("*.log")]
+    contents = {path: path.read_bytes() for path in written if path.is_file()}
+    assert any(b"nightly music" in content for content in contents.values())
+    for path, content in contents.items():
+        for hidden in (secret, HIDDEN):
+            assert hidden.encode() not in content, path
 
 
 def _was_reported(client, run_id):
@@ -249,6 +267,81 @@ def _was_reported(client, run_id):
         and str(run_id) in json.dumps(event["payload"])
         for event in client.request("POST", "/events/filter", json=asked).json()["events"]
     )
+
+
+@pytest.mark.integration
+@pytest.mark.slow  # three minutes, one of them of silence
+@pytest.mark.timeout(600)
+def test_a_run_by_hand_that_is_killed_has_crashed_and_the_next_one_completes_it(machine, server):
+    store = machine.root / "by-hand"
+    log = machine.root / "by-hand.log"
+
+    def begin():
+        with log.open("a") as output:
+            return subprocess.Popen(
+                [
+                    *(COMMAND, "run", "--catalogue", machine.root / "music", "--store", store),
+                    *("--config", machine.config, "--workers", "1"),
+                ],
+                env=clean_environment(
+                    MUSICHASH_SERVER="on",
+                    MUSICHASH_SERVER_HOME=str(machine.home),
+                    AWS_SECRET_ACCESS_KEY=HIDDEN,
+                ),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def runs_of(client):
+        found = client.read_flow_runs()
+        return [run for run in found if run.parameters.get("store") == str(store)]
+
+    with machine.client() as client:
+        ensure_automations(client, silent_seconds=CRASH_AFTER_S)
+        time.sleep(SETTLED_S)
+        killed = begin()
+        (run,) = wait_for(lambda: runs_of(client), log)
+        state_of(client, run, log, "Running")
+        wait_for(lambda: store.is_dir() and status_of(store)[:1] == ["running"], log)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        silent = state_of(client, run, log, "Crashed")
+        assert silent.state.message.startswith(f"no sign of life for {CRASH_AFTER_S} s")
+        assert status_of(store) == ["killed"]
+        assert begin().wait(PATIENCE_S) == 0, log.read_text()
+        assert {found.state_name for found in runs_of(client)} == {"Crashed", "Completed"}
+    assert status_of(store) == ["done", "killed"]
+    _assert_no_secret_is_kept(machine)
+
+
+@pytest.mark.integration
+@pytest.mark.slow  # a minute
+@pytest.mark.timeout(600)
+def test_a_night_outlives_the_server_that_serve_started(machine):
+    alone = Machine(machine.root / "alone", free_port(), machine.config)
+    alone.root.mkdir()
+    (alone.root / "music").symlink_to(machine.root / "music")
+    with alone.serving("--now") as serving, alone.client() as client:
+        assert "next night now" in serving.log.read_text()
+        store = alone.root / "store"
+        wait_for(lambda: store.is_dir() and status_of(store) == ["running"], serving.log)
+        old = json.loads((alone.home / "server.json").read_text())["pid"]
+        os.kill(old, signal.SIGKILL)
+        wait_for(lambda: "healthy again" in serving.log.read_text(), serving.log)
+        assert "ended by signal 9" in serving.log.read_text()
+        (run,) = [run for run in client.read_flow_runs() if run.state_name != "Scheduled"]
+        done = state_of(client, run, serving.log, "Completed", "Failed", "Crashed", "Skipped")
+        assert "6 done" in done.state.message
+    assert "serve has ended" in serving.log.read_text()
+    assert not (alone.home / "server.json").exists()
+
+
+def status_of(store):
+    """Give the states of the runs of a store, the last one first."""
+    from tasks.status import list_runs
+
+    return [run["state"] for run in list_runs(str(store))["runs"]]
 
 
 @pytest.mark.integration
@@ -282,7 +375,7 @@ def test_serve_registers_what_it_says_and_leaves_alone_what_the_operator_set(mac
                 client.create_flow_run_from_deployment(filling.id, parameters=wrong)
         client.pause_deployment(night.id)
         automations = {one.name: one.id for one in client.read_automations()}
-        assert len(automations) == 2
+        assert len(automations) == 3
         again = subprocess.run(
             [
                 *(COMMAND, "serve", "--catalogue", machine.root / "music"),
@@ -408,7 +501,7 @@ def test_a_block_is_told_of_a_run_that_failed(machine, server):
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
     from prefect.states import Completed, Failed
 
-    from flows.server_automations import REPORTED_NAME, ensure_automations
+    from flows.server_automations import REPORTED_NAME
 
     @flow
     def small():

@@ -119,6 +119,25 @@ def test_questions_that_exclude_one_another_are_refused(musichash, catalogue, ar
     assert musichash("search", "--store", catalogue[0], *arguments).code == 2
 
 
+@pytest.mark.parametrize("option", [("--output", "found.parquet"), ("--workers", "2")])
+def test_options_of_many_questions_are_refused_with_one(musichash, catalogue, option):
+    store, ids = catalogue
+    spoken = musichash("search", "--store", store, "--track", ids[3], *option)
+    assert spoken.code == 2
+    assert f"{option[0]} is for --queries" in " ".join(spoken.err.replace("│", " ").split())
+    assert spoken.out == ""
+
+
+def test_open_ends_of_spans_are_plain_json(musichash, catalogue):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    store, ids = catalogue
+    asked = ("search", "--store", store, "--track", ids[3], "--duration", "1:05-", "--json")
+    answer = json.loads(musichash(*asked).out, parse_constant=refuse)
+    assert answer["filters"] == {"duration_s": [65.0, None]}
+
+
 def test_a_file_of_queries_is_answered_and_bad_ones_are_told(musichash, catalogue, tmp_path):
     store, ids = catalogue
     asked, found = tmp_path / "asked.parquet", tmp_path / "found.parquet"

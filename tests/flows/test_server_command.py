@@ -32,14 +32,50 @@ PATIENCE_S = 180
 LONG_S = 60
 COMMAND = Path(sys.executable).with_name("musichash")
 FOREIGN = {"Origin": "https://evil.example", "Host": "127.0.0.1"}
-OPEN_ROUTES = {("get", "/api/health"), ("get", "/api/ready")}
-SOCKETS = (
-    "/api/events/in",
-    "/api/events/out",
-    "/api/logs/out",
-    "/api/task_runs/subscriptions/scheduled",
-    "/api/work_pools/pool/workers/connect",
-)
+OPEN_ROUTES = {("GET", "/api/health"), ("GET", "/api/ready")}
+OUTSIDE = {("GET", "/ui-settings")}  # where the API is; asked before the login; no secret
+A_KEY = "00000000-0000-4000-8000-000000000000"
+SOCKETS = {
+    ("socket", "/api/events/in"),
+    ("socket", "/api/events/out"),
+    ("socket", "/api/logs/out"),
+    ("socket", "/api/task_runs/subscriptions/scheduled"),
+    ("socket", f"/api/work_pools/{A_KEY}/workers/connect"),
+}
+REPORT = f"/reports/{A_KEY}/report.html"  # ours: asks for the credentials itself
+ROUTES = """
+import json, sys
+from pathlib import Path
+from flows.server_settings import ServerSettings, enter_prefect_environment
+from flows.server_state import StateFolder
+
+state = StateFolder(Path(sys.argv[1]))
+state.prepare()
+enter_prefect_environment(ServerSettings(), state, state.secret_made_once())
+from flows.server_process import _app
+
+def walk(routes, before):
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            walk(included.routes, before + route.include_context.prefix)
+            continue
+        path = before + route.path
+        inside = getattr(route, "app", None)
+        if hasattr(inside, "routes"):
+            walk(inside.routes, path)
+        elif type(route).__name__.endswith("WebSocketRoute"):
+            found.append(["socket", path])
+        else:
+            methods = getattr(route, "methods", None)
+            found.extend([method, path] for method in (methods or ["files"]))
+
+found = []
+walk(_app(state).routes, "")
+print(json.dumps(found))
+"""
+"""Every route that the server's own router knows, also those that it does not document."""
+
 FLOW = """
 from flows.environment import prepare_environment
 prepare_environment(quiet=True)
@@ -150,16 +186,42 @@ def musichash(*arguments, **environment):
 
 
 @pytest.fixture(scope="module")
-def all_routes(live):
-    """Every path and method that the server documents, its parameters filled in."""
+def all_routes(tmp_path_factory):
+    """Every method and path that the server's router knows, parameters filled in."""
+    done = subprocess.run(
+        [sys.executable, "-c", ROUTES, tmp_path_factory.mktemp("routes") / "home"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(kind, re.sub(r"\{[^}]*\}", A_KEY, path)) for kind, path in json.loads(done.stdout)]
+
+
+@pytest.fixture(scope="module")
+def asked_routes(all_routes):
+    """The requests to the API among them: static files by one name that there may be."""
+    requests = {("GET", f"{path}/x") for kind, path in all_routes if kind == "files"}
+    requests |= {route for route in all_routes if route[0] not in {"files", "socket"}}
+    return requests - OUTSIDE
+
+
+@pytest.mark.integration
+def test_no_route_is_overlooked(live, all_routes):
     answer = httpx.get(f"{live.origin}/api/openapi.json", headers=live.login, timeout=LONG_S)
-    schema = answer.json()
-    found = []
-    for path, methods in schema["paths"].items():
-        filled = re.sub(r"\{[^}]*\}", "00000000-0000-4000-8000-000000000000", path)
-        full = filled if filled.startswith("/api/") else f"/api{filled}"
-        found += [(method, full) for method in methods]
-    return found
+    documented = {
+        (method.upper(), "/api" + re.sub(r"\{[^}]*\}", A_KEY, path.removeprefix("/api")))
+        for path, methods in answer.json()["paths"].items()
+        for method in methods
+    }
+    assert len(documented) > 150
+    assert set(all_routes) >= documented | OPEN_ROUTES
+    assert sum(kind == "socket" for kind, _ in all_routes) == len(set(all_routes) & SOCKETS) == 5
+    outside = {route for route in all_routes if not route[1].startswith("/api/")}
+    assert outside == OUTSIDE | {(method, REPORT) for method in ("GET", "HEAD")}
+    assert ("GET", "/api/docs") in all_routes
 
 
 @pytest.mark.integration
@@ -173,13 +235,23 @@ def all_routes(live):
     ],
     ids=["nothing", "foreign origin", "wrong secret", "wrong scheme and token"],
 )
-def test_without_credentials_every_route_is_closed(live, all_routes, headers):
-    assert len(all_routes) > 150
-    assert set(all_routes) >= OPEN_ROUTES
+def test_without_credentials_every_route_is_closed(live, asked_routes, headers):
+    assert len(asked_routes) > 150
     with httpx.Client(base_url=live.origin, headers=headers, timeout=LONG_S) as client:
-        answers = {route: client.request(*route).status_code for route in all_routes}
+        answers = {route: client.request(*route).status_code for route in asked_routes}
     opened = {route for route, code in answers.items() if code not in {401, 403}}
     assert opened == OPEN_ROUTES
+
+
+@pytest.mark.integration
+def test_outside_of_the_api_there_are_only_the_pages(live):
+    with httpx.Client(base_url=live.origin, timeout=LONG_S) as client:
+        for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/metrics"):
+            answer = client.get(path)
+            said = answer.text.lower()
+            assert answer.status_code == 404 or "<title>prefect" in said, path
+            assert "swagger" not in said
+            assert '"paths"' not in said
 
 
 @pytest.mark.integration
@@ -220,7 +292,7 @@ def test_websockets_want_the_credentials_too(live):
             return await asyncio.wait_for(connection.recv(), 30)
 
     wrong = {"type": "auth", "token": "musichash:guess"}
-    for path in SOCKETS:
+    for _, path in sorted(SOCKETS):
         if "workers" not in path:  # that one wants the sub-protocol first, whoever asks
             with pytest.raises(InvalidStatus, match="403"):
                 asyncio.run(ask(path, subprotocols=None, message={}))
@@ -419,6 +491,10 @@ def test_a_flow_runs_on_a_server_that_keeps_its_database_in_postgres(postgres, t
         assert "s3cret" not in live.log.read_text()
     assert not (home / "prefect" / "prefect.db").exists()
     assert asyncio.run(_states(postgres)) == ["COMPLETED"]
+    everything = asyncio.run(_all_rows(postgres))
+    assert "small" in everything  # the name of the flow
+    for hidden in ("s3cret", live.secret.partition(":")[2]):
+        assert hidden not in everything
     wrong = musichash(
         *("server", "--home", home, "--port", free_port()),
         MUSICHASH_DATABASE_URL=postgres.replace("s3cret", "guess"),
@@ -434,6 +510,24 @@ async def _states(url):
     connection = await asyncpg.connect(url)
     try:
         return [row["state_type"] for row in await connection.fetch("select * from flow_run")]
+    finally:
+        await connection.close()
+
+
+async def _all_rows(url):
+    """Give the rows of all tables as text."""
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        tables = await connection.fetch(
+            "select table_name from information_schema.tables where table_schema = 'public'"
+            " and table_type = 'BASE TABLE'"
+        )
+        rows = []
+        for (table,) in tables:
+            rows += await connection.fetch(f'select t::text from "{table}" t')
+        return "\n".join(text for (text,) in rows)
     finally:
         await connection.close()
 
@@ -522,6 +616,32 @@ def test_a_database_is_named_without_its_password(tmp_path, monkeypatch):
     assert found.shown == "postgresql://db.example:5433/prefect"
     monkeypatch.setenv(DATABASE_VARIABLE, "postgresql://night:hidden@db.example/prefect")
     assert database_from(None).shown == "postgresql://db.example/prefect"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+def test_a_secret_that_root_has_mounted_for_our_group_is_read(tmp_path):
+    path = tmp_path / "url"
+    path.write_text("postgresql://night:hidden@db.example/prefect")
+    for owner, mode, is_read in ((0, 0o440, True), (0, 0o444, False), (10_001, 0o440, False)):
+        path.chmod(mode)
+        os.chown(path, owner, 10_001)
+        if is_read:
+            assert database_from(path).shown == "postgresql://db.example/prefect"
+            continue
+        with pytest.raises(ServerUsageError, match="others can read"):
+            database_from(path)
+
+
+def test_a_state_folder_in_a_volume_of_root_is_our_own(tmp_path):
+    volume = tmp_path / "state"
+    volume.mkdir()
+    volume.chmod(0o2770)  # as Kubernetes leaves a volume with fsGroup
+    state = StateFolder(volume / "server")
+    state.prepare()
+    state.secret_made_once()
+    assert state.path.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(ServerUsageError, match="chmod 700"):
+        StateFolder(volume).prepare()
 
 
 def test_a_state_folder_that_others_write_to_is_refused(tmp_path):

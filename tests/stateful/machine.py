@@ -35,7 +35,7 @@ from storage.backfills import open_backfills
 from storage.collections import read_collections
 from storage.generations import list_generations, selected_generation
 from storage.indexes import read_index_info
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import read_table
 from storage.runs import read_runs
 from storage.snapshots import current_snapshot, list_snapshots, read_snapshot

@@ -68,19 +68,14 @@ class OneProcess(Workers):
         super().__init__(ClusterSettings(n_workers=1))
         self.left = limit
 
-    def fan_out(self, function, queue, resources):
+    def fan_out(self, function, queue):
         """Call a function with each tuple of arguments."""
-        assert not resources
         while queue and not self.is_over():
             if self.left is not None:
                 self.left -= 1
             arguments = queue.popleft()
             yield arguments, function(*arguments)
         queue.clear()
-
-    def resources_for_gpu(self):
-        """Ask for nothing."""
-        return {}
 
     def is_over(self):
         """Tell whether nothing more may begin."""

@@ -55,7 +55,7 @@ def test_ties_beyond_what_a_graphics_processor_gives_are_found_too(on_graphics):
     codes = few_different(3000)
     rows = np.arange(3000)
     assert has_graphics_processor()
-    check(GraphicsCodes(codes, ExactCodes(codes, rows)), codes, rows.tolist(), n_queries=3)
+    check(GraphicsCodes(codes), codes, rows.tolist(), n_queries=3)
 
 
 @pytest.mark.gpu
@@ -63,4 +63,4 @@ def test_ties_beyond_what_a_graphics_processor_gives_are_found_too(on_graphics):
 def test_a_graphics_processor_finds_the_same():
     codes = few_different(3000)
     rows = np.arange(3000)
-    check(GraphicsCodes(codes, ExactCodes(codes, rows)), codes, rows.tolist())
+    check(GraphicsCodes(codes), codes, rows.tolist())

@@ -9,7 +9,8 @@ from musichash_core.records import TrackFailure
 from storage.catalogue import Catalogue, CatalogueRow
 from storage.errors import ArtefactMissingError
 from storage.extracted import read_extracted
-from storage.live_tables import collect_tables, packed_codes
+from storage.live_tables import collect_tables
+from storage.packed_codes import packed_codes
 from storage.schemas import FAILURES, PREDICTIONS, TRACKS, codes_schema
 from storage.tables import table_of
 

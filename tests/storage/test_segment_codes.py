@@ -99,6 +99,23 @@ def test_more_windows_are_asked_for_where_few_tracks_have_all_the_nearest(monkey
     assert found.distances.tolist() == [0.0, 1.0, 2.0]
 
 
+def test_what_may_be_missed_is_said(monkeypatch):
+    rng = np.random.default_rng(8)
+    table = make_table(rng, 60)
+    windows = SegmentCodes.from_table(table)
+    logits = rng.standard_normal((2, N_BITS)).astype(np.float32)
+    codes = np.packbits(logits >= 0, axis=1, bitorder="little")
+    for name, few in (("SHORTLIST", 2), ("FIRST_WINDOWS", 4), ("WINDOWS_PER_TRACK", 1)):
+        monkeypatch.setattr(segment_codes, name, few)
+    assert not windows.nearest_tracks(codes, logits, 3).misses_none
+    assert windows.nearest_tracks(codes[:1], logits[:1], 3).misses_none, "one window is exact"
+    monkeypatch.setattr(segment_codes, "SHORTLIST", 1000)
+    found = windows.nearest_tracks(codes, logits, 3)
+    assert found.misses_none
+    expected = [row for _, _, row, _ in compared(table, codes, logits)[:3]]
+    assert found.rows.tolist() == expected
+
+
 def test_windows_within_a_radius_are_those_of_all_pairs():
     rng = np.random.default_rng(5)
     table = make_table(rng, 50, n_codes=12)

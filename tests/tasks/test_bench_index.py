@@ -9,7 +9,14 @@ from musichash_core.synthetic_codes import QUERIES, clustered_codes
 from storage.indexes import HashIndex
 from tasks.bench_index import IndexBench, UnknownKindError, bench_index, plan_bench
 from tasks.bench_index_estimates import BenchMemoryError, check_memory, estimate_row, n_queries_for
-from tasks.bench_index_peers import FAR, BoundedNumpyScan, FaissFlat, NumpyScan, has_usearch
+from tasks.bench_index_peers import (
+    FAR,
+    BoundedNumpyScan,
+    FaissFlat,
+    NumpyScan,
+    UsearchGraph,
+    has_usearch,
+)
 
 KEYS = {
     "kind",
@@ -158,3 +165,17 @@ def test_what_cannot_be_measured_is_refused(bench, said):
 def test_usearch_by_name_is_refused_where_it_is_not_installed():
     with pytest.raises(UnknownKindError, match="pip install usearch"):
         plan_bench(IndexBench(kinds=("usearch",)))
+
+
+@pytest.mark.skipif(not has_usearch(), reason="usearch is not installed")
+@pytest.mark.parametrize("n_codes", [4, 300])
+def test_usearch_finds_most_of_the_nearest_of_one_query_and_of_several(n_codes):
+    codes = clustered_codes(n_codes, 64, seed=1)
+    queries = clustered_codes(7, 64, seed=1, part=QUERIES)
+    nearest = np.sort(distances_by_bits(queries, codes), axis=1)[:, :10]
+    graph = UsearchGraph(UsearchGraph.build(codes))
+    several = graph.search(queries, 10)
+    one_by_one = np.concatenate([graph.search(query[None], 10) for query in queries])
+    np.testing.assert_array_equal(several, one_by_one)
+    assert (several[:, nearest.shape[1] :] == FAR).all()
+    assert (several[:, : nearest.shape[1]] == nearest).mean() > 0.9

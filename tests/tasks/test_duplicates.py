@@ -5,6 +5,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,7 @@ import soxr
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import ParameterError
 from storage.errors import ArtefactMissingError, FingerprintMismatchError, StoreError
+from storage.published import read_table
 from storage.recording_fingerprints import read_fingerprints
 from storage.runs import start_run
 from storage.snapshots import current_snapshot
@@ -315,27 +317,34 @@ def test_silence_short_tracks_tones_and_loops_are_no_crash_and_no_false_pair(odd
     assert found.counts["compared_tracks"] == 8
 
 
-def test_a_night_compares_only_what_it_added(
-    published, made_store, config, partitions_below, monkeypatch, tmp_path
-):
-    from tasks.duplicates_evidence import align
+def add_late(store, made_store, config, partitions_below, tmp_path):
+    """Publish one more version of a clip, as a night does."""
     from tasks.encode import encode_partition, partitions_to_encode
     from tasks.extract import extract_partition
     from tasks.index import publish
 
-    before = find_duplicates(published, config)
     root = tmp_path / "music"
     if not root.exists():
         shutil.copytree(made_store / "music", root)
     y, sr = soundfile.read(root / CLIPS[3], dtype="float32", always_2d=True)
     write(root / "late.wav", y[sr:], sr)
-    layout = open_store(published)
+    layout = open_store(store)
     generation = current_snapshot(layout).generation
-    for partition in partitions_below(published, root, config):
-        extract_partition(published, partition, config)
-    for name in partitions_to_encode(published, config.feature_fingerprint, generation)[0]:
-        encode_partition(published, name, config.feature_fingerprint, generation)
-    publish(published, config, start_run(layout), n_done=1, n_reused=3 * len(CLIPS))
+    for partition in partitions_below(store, root, config):
+        extract_partition(store, partition, config)
+    for name in partitions_to_encode(store, config.feature_fingerprint, generation)[0]:
+        encode_partition(store, name, config.feature_fingerprint, generation)
+    publish(store, config, start_run(layout), n_done=1, n_reused=3 * len(CLIPS))
+
+
+def test_a_night_compares_only_what_it_added(
+    published, made_store, config, partitions_below, monkeypatch, tmp_path
+):
+    from tasks.duplicates_evidence import align
+
+    before = find_duplicates(published, config)
+    add_late(published, made_store, config, partitions_below, tmp_path)
+    layout = open_store(published)
     calls = []
 
     def counted(*arguments, **named):
@@ -364,3 +373,23 @@ def test_a_night_compares_only_what_it_added(
         for name in read_fingerprints(layout, config.feature_fingerprint, part)
     }
     assert set(group) <= kept
+
+
+def test_where_not_all_can_be_asked_for_those_that_a_night_added_are_first(
+    published, made_store, config, partitions_below, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("tasks.duplicates_proposals.MIN_LANDMARKS", 1_000_000)
+    monkeypatch.setattr("tasks.duplicates_proposals.SINGLES_PER_TRACK", -1)
+    monkeypatch.setattr("tasks.duplicates_windows.MAX_COMPARISONS", 0)
+    codes = read_table(open_store(published), current_snapshot(open_store(published)), "codes")
+    earlier = set(codes["track_id"].to_pylist())
+    monkeypatch.setattr("tasks.duplicates_proposals.MAX_CODE_COMPARISONS", 0)
+    assert len(find_duplicates(published, config).pairs) == 0, "no track is in a pair"
+    add_late(published, made_store, config, partitions_below, tmp_path)
+    monkeypatch.setattr("tasks.duplicates_proposals.MAX_CODE_COMPARISONS", len(earlier) + 1)
+    later = find_duplicates(published, config, DuplicateOptions(radius=32))
+    assert later.counts["codes_not_asked"] == len(earlier)
+    fresh = later.pairs.filter(pc.equal(later.pairs["proposed_by"], "codes"))
+    assert len(fresh) > 3
+    for pair in fresh.to_pylist():
+        assert len({pair["first_id"], pair["second_id"]} - earlier) == 1

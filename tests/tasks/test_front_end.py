@@ -101,7 +101,7 @@ def test_without_a_cuda_device_numba_is_chosen_and_the_reason_is_logged(
 ):
     monkeypatch.setattr(front_end, "CUDA_DEVICE", tmp_path / "none")
     choose_front_end.cache_clear()
-    with caplog.at_level("INFO", logger="tasks.front_end"):
+    with caplog.at_level("INFO", logger="musichash.tasks.front_end"):
         chosen = choose_front_end("auto", PipelineConfig().features)
     choose_front_end.cache_clear()
     assert (chosen.name, chosen.device) == ("numba", "cpu")

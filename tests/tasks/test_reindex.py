@@ -8,7 +8,7 @@ from musichash_core.config import PipelineConfig
 from musichash_core.index_config import IndexBudgetError, IndexConfig
 from storage.errors import ArtefactMissingError, DamagedArtefactError
 from storage.indexes import HashIndex
-from storage.live_tables import packed_codes
+from storage.packed_codes import packed_codes
 from storage.published import read_table
 from storage.runs import start_run
 from storage.snapshots import current_snapshot, list_snapshots

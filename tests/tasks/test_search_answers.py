@@ -162,9 +162,25 @@ def test_an_excerpt_finds_its_track_and_the_second(sweeps, config, tmp_path):
     assert longer.matches[0].starts_s == pytest.approx(
         25, abs=2.6
     )  # half of what lies between windows
+    assert 0 < longer.matches[0].window_distance < 5
+    with open_catalogue(published.store, config) as catalogue:
+        none = catalogue.search_file(str(excerpt), Reach(3, 0), by="auto")
+        near = catalogue.search_file(str(excerpt), Reach(3, 5), by="auto")
+    assert all(match.window_distance is None for match in none.matches)
+    assert near.matches[0].window_distance == longer.matches[0].window_distance
+    assert longer.is_exact, "of so few tracks all are compared"
     whole = search_file(published.store, str(excerpt), config, by="track", k=3)
     assert whole.by == "track"
     assert all(match.starts_s is match.window_distance is None for match in whole.matches)
+
+
+def test_silence_has_no_windows_to_search_by(sweeps, config, tmp_path):
+    published, _ = sweeps
+    silence = tmp_path / "silence.flac"
+    soundfile.write(silence, np.zeros(12 * 22_050), 22_050)
+    with pytest.raises(NoWindowsError, match=r"nothing is heard in any window.*--by track"):
+        search_file(published.store, str(silence), config, by="segments")
+    assert search_file(published.store, str(silence), config, by="auto", k=2).by == "track"
 
 
 def test_a_whole_track_is_compared_as_a_whole_unless_asked_otherwise(sweeps, config):

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from storage import served_catalogue
 from storage.errors import DamagedArtefactError, StoreError
 from storage.garbage import collect, plan_collection
 from storage.snapshots import current_snapshot
@@ -121,6 +122,58 @@ def test_a_new_snapshot_that_is_damaged_leaves_the_one_before_in_service(store, 
         publish(made_up, store, 3)
         assert catalogue.search_track("00000000").snapshot == 3
         assert catalogue.problem is None
+
+
+def damage(path):
+    """Turn the last bit of a file; give what it held."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    return whole
+
+
+def test_a_snapshot_that_is_mended_in_place_is_served_again(store, made_up, monkeypatch):
+    layout = open_store(store)
+    publish(made_up, store, 1)
+    with open_catalogue(store) as catalogue:
+        publish(made_up, store, 2)
+        index = layout.root / current_snapshot(layout).index
+        whole = damage(index)
+        assert catalogue.search_track("00000000").snapshot == 1
+        index.write_bytes(whole)
+        assert catalogue.search_track("00000000").snapshot == 1, "it is not tried at every question"
+        monkeypatch.setattr(served_catalogue, "TRY_AGAIN_S", 0.0)
+        assert catalogue.search_track("00000000").snapshot == 2
+        assert catalogue.problem is None
+
+
+def test_going_back_from_a_damaged_snapshot_ends_the_problem(store, made_up):
+    layout = open_store(store)
+    publish(made_up, store, 1)
+    first = layout.current_path.read_bytes()
+    with open_catalogue(store) as catalogue:
+        publish(made_up, store, 2)
+        damage(layout.root / current_snapshot(layout).index)
+        assert catalogue.search_track("00000000").snapshot == 1
+        assert catalogue.problem is not None
+        layout.current_path.write_bytes(first)
+        assert catalogue.search_track("00000000").snapshot == 1
+        assert catalogue.problem is None
+
+
+def test_a_pointer_that_cannot_be_read_is_a_problem_for_as_long_as_it_lasts(store, made_up):
+    layout = open_store(store)
+    publish(made_up, store, 1)
+    pointer = layout.current_path.read_bytes()
+    with open_catalogue(store) as catalogue:
+        for content in (b"no number\n", None):
+            layout.current_path.unlink()
+            if content is not None:
+                layout.current_path.write_bytes(content)
+            assert catalogue.search_track("00000000").snapshot == 1
+            assert str(layout.current_path) in catalogue.problem
+            layout.current_path.write_bytes(pointer)
+            assert catalogue.search_track("00000000").snapshot == 1
+            assert catalogue.problem is None
 
 
 @pytest.mark.parametrize("change", ["truncated", "foreign", "turned"])

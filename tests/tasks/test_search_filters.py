@@ -1,6 +1,8 @@
 """Filters: exactly the tracks that pass, found as by looking at all of them."""
 
+import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -150,6 +152,42 @@ def test_years_are_read(text, span):
 def test_other_years_are_refused(text):
     with pytest.raises(ParameterError, match="--year wants years"):
         filters_of(year=text)
+
+
+def test_a_service_may_give_lists_but_not_one_text():
+    assert Filters(genres=["jazz", "folk"], years=[1990, 1999]) == Filters(
+        genres=("jazz", "folk"), years=(1990, 1999)
+    )
+    with pytest.raises(
+        ParameterError, match=r"genres='jazz' is one text; give several: \('jazz',\)"
+    ):
+        Filters(genres="jazz")
+
+
+def test_open_ends_are_plain_json():
+    text = json.dumps(filters_of(duration="60-", year="1990-1999").as_dict(), allow_nan=False)
+    assert json.loads(text) == {"duration_s": [60.0, None], "years": [1990, 1999]}
+
+
+def test_folders_that_are_asked_for_are_not_remembered_for_ever(varied):
+    store, ids, *_ = varied
+    with open_catalogue(store) as catalogue:
+
+        def ask(first, last):
+            for number in range(first, last):
+                filters = Filters(collections=(f"/music/{number}",))
+                with pytest.raises(UnknownFilterError):
+                    catalogue.nearest_to_tracks(ids[:1], Reach(1), filters)
+
+        ask(0, 200)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            ask(200, 700)
+            after = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert after - before < 500 * N / 2, "a byte for each track and folder"
 
 
 def test_nothing_to_filter_by_filters_nothing():

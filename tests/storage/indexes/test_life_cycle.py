@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musichash_core.index_config import IndexBudgetError, IndexConfig
+from musichash_core.index_config import IndexBudgetError, IndexConfig, estimate_latency_ms
 from storage.errors import DamagedArtefactError
 from storage.indexes import (
     CodesOrigin,
@@ -303,6 +303,21 @@ def test_codes_that_lists_cannot_serve_get_a_flat_index_if_the_budget_allows(
         nights.codes[f"{number:02x}" + "f" * 30] = np.full(8, number, np.uint8)
     nights.publish()
     assert "a flat index takes its place" in caplog.text
+
+
+def test_a_flat_index_in_place_of_lists_keeps_to_a_budget_that_was_set_since(truth, tmp_path):
+    nights = Nights(tmp_path, kind="ivf", min_distance_recall=1.0, delta_from=1)
+    for number, code in enumerate(truth.random_codes(400)):
+        nights.codes[f"{number:032x}"] = code
+    nights.publish()
+    assert nights.info().given_up_at == 400
+    lists_ms, flat_ms = (estimate_latency_ms(kind, 401, 64) for kind in ("ivf", "flat"))
+    assert lists_ms < flat_ms
+    between = {"max_latency_ms": (lists_ms + flat_ms) / 2}
+    nights.settings = IndexSettings(nights.settings.config.model_copy(update=between))
+    nights.codes["f" * 32] = np.zeros(8, np.uint8)
+    with pytest.raises(RecallError, match="the budget allows no flat one"):
+        nights.publish()
 
 
 def test_an_index_that_misses_neighbours_is_not_published(truth, tmp_path, monkeypatch):
