@@ -3,6 +3,8 @@
 import logging
 import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -39,9 +41,16 @@ def _leak(secret):
     log.warning("tried %s", secret)
 
 
-def _in_another_process(function, *arguments):
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(call_and_listen, (function, *arguments))
+@pytest.fixture
+def on_worker(monkeypatch):
+    """Call a function in a process of its own, which can import this module."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[len(__name__.split(".")) - 1])
+
+    def call(function, *arguments):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(call_and_listen, function, *arguments).result()
+
+    return call
 
 
 @pytest.fixture
@@ -91,8 +100,8 @@ def test_nothing_is_logged_after_the_run(store):
     assert logging.getLogger(ROOT_LOGGER).level == level
 
 
-def test_what_a_worker_process_logs_reaches_the_log_of_the_run(store):
-    overheard = _in_another_process(_talk, 3)
+def test_what_a_worker_process_logs_reaches_the_log_of_the_run(store, on_worker):
+    overheard = on_worker(_talk, 3)
     with begin_run(store, create=True) as run:
         assert relay(overheard) == 3
     lines = read_run_log(open_store(store), run.record.run_id)[1:-1]
@@ -106,22 +115,22 @@ def test_what_a_worker_process_logs_reaches_the_log_of_the_run(store):
     assert lines[0]["time"] < read_run_log(open_store(store), run.record.run_id)[0]["time"]
 
 
-def test_a_talkative_call_gives_back_little():
-    overheard = _in_another_process(_talk, 10_000)
+def test_a_talkative_call_gives_back_little(on_worker):
+    overheard = on_worker(_talk, 10_000)
     assert len(overheard.records) == MOST_OVERHEARD + 1
     assert overheard.records[-1]["message"] == "more of this call is not logged"
     assert len(pickle.dumps(overheard)) < 16_000
 
 
-def test_a_secret_does_not_leave_the_worker(monkeypatch):
+def test_a_secret_does_not_leave_the_worker(monkeypatch, on_worker):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
-    overheard = _in_another_process(_leak, "wJalrXUtnFEMI/K7MDENG")
+    overheard = on_worker(_leak, "wJalrXUtnFEMI/K7MDENG")
     assert [record["message"] for record in overheard.records] == ["tried ***"]
 
 
-def test_a_failed_track_and_its_partition_are_a_line_each(work):
+def test_a_failed_track_and_its_partition_are_a_line_each(work, on_worker):
     store, partition, config = work
-    overheard = _in_another_process(extract_partition, store, partition, config)
+    overheard = on_worker(extract_partition, store, partition, config)
     with begin_run(store) as run:
         summary = relay(overheard)
     lines = read_run_log(open_store(store), run.record.run_id)
