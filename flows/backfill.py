@@ -17,6 +17,7 @@ from flows.artifacts import publish_run_artifacts
 from flows.backfill_tables import describe_left
 from flows.beside_runs import BesideRuns, writing_when_free
 from flows.cluster import Workers
+from flows.cluster_needs import check_needs
 from flows.cluster_settings import ClusterSettings
 from flows.night import Night
 from flows.nightly import work_and_publish
@@ -105,6 +106,7 @@ def backfill(  # noqa: PLR0913 - the parameters of a flow
     reporter = Reporters([current_reporter(), ArtifactReporter()])
     settings = features or config or PipelineConfig()
     where = cluster or ClusterSettings()
+    check_needs(where)
     order = order_of(store, Request(collection, catalogue, labels, manifest, model, features))
     if where.scheduler is None and order.kind != "model":
         check_decoder(settings.decode)
@@ -135,7 +137,8 @@ def _fill(
     reporter: Reporter,
 ) -> Progress:
     """Do the long work, beside the runs; give how far it came."""
-    with working_beside_runs(store, order), Workers(where, pace=pace) as workers:
+    folders = [store] if order.collection is None else [store, order.collection.root]
+    with working_beside_runs(store, order), Workers(where, pace=pace, folders=folders) as workers:
         scan = _scanning(store, order, settings, reporter)
         state, _ = resume_or_begin(store, order, settings, scan, write=True)
         so_far = progress_of(store, state)
@@ -207,7 +210,7 @@ def _conclude(
     """Record a complete backfill, and publish it if it is a collection; under the lock."""
     account: dict[str, Any] = {"state": "complete", "snapshot": None}
     if order.collection is not None:
-        with Workers(where) as workers, registered(store, order.collection):
+        with Workers(where, folders=[store]) as workers, registered(store, order.collection):
             night = Night(store=store, config=settings, run=run, workers=workers, reporter=reporter)
             found = _scanning(store, order, settings, reporter)(order.collection)
             catalogue = with_collection(store, order.collection, found.catalogue)

@@ -102,7 +102,7 @@ def _answer_on_workers(
     queue: deque[tuple[Any, ...]] = deque(
         (asked, search.number, search.folder, part) for part in parts
     )
-    with Workers(cluster) as workers:
+    with Workers(cluster, folders=[asked.store, search.folder]) as workers:
         for arguments, outcome in workers.fan_out(answer_part, queue):
             if isinstance(outcome, KilledWorker):
                 raise DeadlyQueryError(

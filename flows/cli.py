@@ -33,6 +33,7 @@ from flows import (
     commands_stages,
 )
 from flows.environment import prepare_environment
+from flows.help_text import reflow_help
 from flows.progress import giving_terminal_back
 from flows.run_logs import FORMAT_VARIABLE, LEVEL_VARIABLE, LogFormat, LogLevel, logging_to_stderr
 from musichash_core.errors import MusicHashError
@@ -119,6 +120,7 @@ for module in (
     commands_bench,
 ):
     module.add_to(app)
+reflow_help(app)
 
 
 def main() -> None:

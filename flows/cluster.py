@@ -5,11 +5,13 @@ Public: `Workers`, `Pace`, `DeadlyCallError`.
 """
 
 import gc
+import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self, TypeVar
 from uuid import uuid4
@@ -23,6 +25,7 @@ from distributed.scheduler import KilledWorker, NoValidWorkerError
 from flows.cluster_calls import call_telling
 from flows.cluster_contact import (
     LOOK_AGAIN_S,
+    InCommon,
     Lookout,
     SchedulerError,
     call_checked,
@@ -33,12 +36,15 @@ from flows.cluster_contact import (
     wait_for_one,
 )
 from flows.cluster_kinds import GPU_RESOURCE, dask_settings, start_cluster
+from flows.cluster_needs import check_needs
 from flows.cluster_settings import ClusterSettings
 from flows.environment import COLLECT_SELDOM
 from musichash_core.errors import MusicHashError
-from tasks.resources import code_fingerprint, warm_worker
+from tasks.resources import warm_worker
 
 T = TypeVar("T")
+
+log = logging.getLogger(f"musichash.{__name__}")
 
 IN_FLIGHT_PER_WORKER = 4
 """Partitions handed to the scheduler per worker thread: enough to keep it busy, few to remember."""
@@ -94,12 +100,22 @@ class Workers:
     pace : Pace, optional
         When work may go on; giving one puts it in the background: with less priority, and one
         piece at a time for each worker, so that it stops soon when it must wait.
+    folders : iterable of str
+        Absolute paths that the workers must see as this process does.
     """
 
-    def __init__(self, settings: ClusterSettings, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        *,
+        pace: Pace | None = None,
+        folders: Iterable[str] = (),
+    ) -> None:
         self._settings = settings
+        self._folders = tuple(folders) if settings.is_elsewhere else ()
         self._pace = pace or Pace()
         self._is_background = pace is not None
+        self._opened = ExitStack()
         self._cluster: Cluster | None = None
         self._client: Client | None = None
 
@@ -107,17 +123,13 @@ class Workers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        client, self._client = self._client, None
-        cluster, self._cluster = self._cluster, None
-        if client is not None:
-            client.close()
-        if cluster is not None:
-            cluster.close()
+        self._cluster = self._client = None
+        self._opened.close()
 
     @property
     def n_wanted(self) -> int | None:
-        """Worker processes asked for here; None for one per CPU."""
-        return self._settings.n_workers
+        """Worker processes asked for; None for one per CPU here, or if only the cluster knows."""
+        return self._settings.n_described
 
     @property
     def n_workers(self) -> int:
@@ -168,11 +180,24 @@ class Workers:
         """
         for _ in range(TRIES_TELLING):
             lookout = Lookout(self.client, self._settings, resources)
-            future = call_telling(self.client, function, arguments, hear, resources, lookout)
+            future = call_telling(
+                self.client,
+                function,
+                arguments,
+                hear,
+                resources,
+                lookout,
+                InCommon.of(self._folders),
+            )
             outcome = self._outcome_of(future)
             if not isinstance(outcome, KilledWorker):
                 result: T = outcome
                 return result
+            log.warning(
+                "the worker %s died during a long call, which is made again",
+                outcome.last_worker.address,
+                extra={"event": "worker-died"},
+            )
         raise DeadlyCallError(
             f"the worker died each of {TRIES_TELLING} times, the last one was "
             f"{outcome.last_worker.address}; give workers more memory with --worker-memory, or "
@@ -183,13 +208,18 @@ class Workers:
     def client(self) -> Client:
         """The connection to the scheduler; starts or finds the workers."""
         if self._client is None:
-            dask.config.set(dask_settings(self._settings))
+            # Undone at last: else what one cluster's certificates rule out, the next could not do.
+            self._opened.enter_context(dask.config.set(dask_settings(self._settings)))
             patience_s = self._settings.wait_for_workers_s
             if self._settings.scheduler is not None:
+                check_needs(self._settings)
                 self._client = connect(self._settings.scheduler, patience_s)
+                self._opened.callback(self._client.close)
             else:
                 self._cluster = patiently(partial(start_cluster, self._settings))
+                self._opened.callback(self._cluster.close)
                 self._client = Client(self._cluster)
+                self._opened.callback(self._client.close)
                 if self._settings.is_elsewhere:
                     wait_for_one(self._client, patience_s)
                 # Until `warm_worker` has imported everything.
@@ -254,12 +284,12 @@ class Workers:
         suspects: deque[tuple[tuple[Any, ...], int]] = deque()
         finished = as_completed()
         lookout = Lookout(client, self._settings, {})
-        own_code = code_fingerprint()
+        in_common = InCommon.of(self._folders)
 
         def submit(arguments: tuple[Any, ...], tries_left: int) -> None:
             future = client.submit(
                 call_checked,
-                own_code,
+                in_common,
                 function,
                 *arguments,
                 key=f"{funcname(function)}-{uuid4().hex}",

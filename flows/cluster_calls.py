@@ -14,9 +14,8 @@ from uuid import uuid4
 from dask.utils import funcname
 from distributed import Client, Future, Worker, get_worker
 
-from flows.cluster_contact import LOOK_AGAIN_S, Lookout, call_checked
+from flows.cluster_contact import LOOK_AGAIN_S, InCommon, Lookout, call_checked
 from musichash_core.errors import MusicHashError
-from tasks.resources import code_fingerprint
 
 T = TypeVar("T")
 
@@ -63,13 +62,14 @@ def _is_awaited(worker: Worker, key: Any) -> bool:  # noqa: ANN401 - what Dask n
     return task is not None and task.state == "executing"
 
 
-def call_telling(
+def call_telling(  # noqa: PLR0913 - what to call, where, and who is told
     client: Client,
     function: Callable[..., Any],
     arguments: tuple[object, ...],
     hear: Callable[[Mapping[str, Any]], None],
     resources: Mapping[str, float],
     lookout: Lookout,
+    in_common: InCommon,
 ) -> "Future[Any]":
     """Call a function on a worker and hear what it tells meanwhile; give its future when it ended.
 
@@ -83,13 +83,15 @@ def call_telling(
         Dask resources that the call needs.
     lookout : Lookout
         Asked now and then whether it can be done at all; what it raises ends the call.
+    in_common : InCommon
+        What the worker must have in common with this run.
     """
     topic = f"musichash-{uuid4()}"
     heard: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
     client.subscribe_topic(topic, lambda event: heard.put(event[1][_TOLD]))
     future = client.submit(
         call_checked,
-        code_fingerprint(),
+        in_common,
         tell_from_worker,
         topic,
         function,

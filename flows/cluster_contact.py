@@ -3,13 +3,20 @@
 A call whose workers are gone waits for ever, and Dask says nothing: `Lookout` looks for them.
 
 Public: `SchedulerError`, `ResourceGoneError`, `WorkerCodeError`, `Lookout`, `connect`,
-`wait_for_one`, `patiently`, `on_each_worker`, `check_code`, `call_checked`.
+`wait_for_one`, `patiently`, `on_each_worker`, `check_code`, `call_checked`, `InCommon`,
+`UnseenFolderError`.
 """
 
+import asyncio
+import logging
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Self, TypeVar
 
 from distributed import Client, get_worker
 from distributed.comm.core import CommClosedError
@@ -39,6 +46,68 @@ class WorkerCodeError(MusicHashError):
     """The workers run another version of the code than this process."""
 
 
+class UnseenFolderError(MusicHashError):
+    """A worker does not see a folder of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class InCommon:
+    """What a worker must have in common with the run that it works for.
+
+    Attributes
+    ----------
+    code : str
+        See `tasks.resources.code_fingerprint`.
+    folders : tuple of str
+        Absolute paths; an empty folder at one of them is another one, such as a mount point.
+    landmarks : tuple of tuple of str
+        Some names of what lies in each of them; one is enough, as others may be removed meanwhile.
+    """
+
+    code: str
+    folders: tuple[str, ...] = ()
+    landmarks: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def of(cls, folders: Iterable[str]) -> Self:
+        """Give what this process has, and sees of some folders."""
+        paths = tuple(folders)
+        return cls(code_fingerprint(), paths, tuple(_landmarks_in(path) for path in paths))
+
+
+N_LANDMARKS = 8
+
+
+def _landmarks_in(folder: str) -> tuple[str, ...]:
+    """Choose some entries of a folder, which may have millions; none if it is empty."""
+    with os.scandir(folder) as entries:
+        lasting = (entry.name for entry in entries if not entry.name.startswith("."))
+        return tuple(islice(lasting, N_LANDMARKS))
+
+
+def _sees(folder: str, landmarks: tuple[str, ...]) -> bool:
+    """Tell whether this process sees the same folder; also if it is empty."""
+    place = Path(folder)
+    return place.is_dir() and (
+        not landmarks or any(os.path.lexists(place / name) for name in landmarks)
+    )
+
+
+_CHECKED: set[InCommon] = set()
+"""By this process. Later the file system may fail for a moment, which is for the work to say."""
+
+
+def _says_more_than_cancelled(record: logging.LogRecord) -> bool:
+    """Keep back what Dask's client logs when it is closed while it looks for its scheduler.
+
+    That is a traceback of forty lines, beside the sentence that the run ends with.
+    """
+    return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
+
+
+logging.getLogger("distributed.client").addFilter(_says_more_than_cancelled)
+
+
 def patiently(start: Callable[[], T]) -> T:
     """Start a part of Dask again when the machine stalls, or a worker dies as it starts.
 
@@ -62,6 +131,12 @@ def connect(address: str, patience_s: float) -> Client:
     try:
         client = patiently(lambda: Client(address, timeout=CONNECT_TIMEOUT))
     except (OSError, ValueError) as error:  # ValueError: not an address at all
+        if "TLS certificate does not match" in str(error):
+            raise SchedulerError(
+                f"the Dask scheduler at {address!r} has a certificate that is not of our authority,"
+                " or of another host; name the files that both sides were given under [tls] in the "
+                "file of --cluster"
+            ) from error
         raise SchedulerError(
             f"no Dask scheduler answers at {address!r} ({error}); start one with "
             "'dask scheduler', correct the address, or leave out --scheduler to use this "
@@ -133,8 +208,8 @@ def check_code(client: Client) -> None:
         )
 
 
-def call_checked(own: str, function: Callable[..., T], *arguments: object) -> T:
-    """Call a function on this worker, if it runs the code of the process that asks.
+def call_checked(wanted: InCommon, function: Callable[..., T], *arguments: object) -> T:
+    """Call a function on this worker, if it has the code and the folders of the run that asks.
 
     It may have come, or been restarted, after the workers were checked.
 
@@ -142,13 +217,24 @@ def call_checked(own: str, function: Callable[..., T], *arguments: object) -> T:
     ------
     WorkerCodeError
         If it runs other code.
+    UnseenFolderError
+        If it does not see a folder, which its tracks would seem to have vanished from.
     """
-    if code_fingerprint() != own:
+    if code_fingerprint() != wanted.code:
         raise WorkerCodeError(
             f"the worker {get_worker().address}, which started during the run, runs other code "
             "than the run; install the same version of musichash there, or stop it, and run again: "
             "what was finished is kept"
         )
+    if wanted not in _CHECKED:
+        for folder, landmarks in zip(wanted.folders, wanted.landmarks, strict=True):
+            if not _sees(folder, landmarks):
+                raise UnseenFolderError(
+                    f"the worker {get_worker().address} does not see what lies in {folder}; mount "
+                    "it there at the same path, or stop that worker, and run again: what was "
+                    "finished is kept"
+                )
+        _CHECKED.add(wanted)
     return function(*arguments)
 
 

@@ -1,10 +1,9 @@
 """How each kind of Dask cluster is started, and the settings of Dask that all of them share.
 
 Public: `dask_settings`, `start_cluster`, `estimate_worker_bytes`, `kubernetes_spec`,
-`GPU_RESOURCE`, `ClusterStartError`.
+`GPU_RESOURCE`.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from distributed import scheduler as dask_scheduler
 from distributed.deploy.cluster import Cluster
 from distributed.utils import get_mp_context
 
+from flows.cluster_needs import check_needs, package
 from flows.cluster_settings import ClusterSettings, KubernetesPods, SlurmJobs, SSHHosts, TlsFiles
-from musichash_core.errors import MusicHashError
 
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 26, "MALLOC_MMAP_THRESHOLD_": 1 << 26}
 """Dask makes glibc return memory at once, and the half-megabyte blocks of decoding are then mapped
@@ -50,18 +49,8 @@ _DASKS_HEARTBEAT_INTERVAL = dask_scheduler.heartbeat_interval
 GPU_RESOURCE = "GPU"
 
 NO_PORT_KNOWN = "127.0.0.1:0"
-"""Dashboards: on loopback, at a port of the system's choice."""
-
-_EXTRAS = {
-    "asyncssh": "ssh",
-    "dask_kubernetes": "kubernetes",
-    "dask_jobqueue": "slurm",
-    "dask_cuda": "cuda",
-}
-
-
-class ClusterStartError(MusicHashError):
-    """A cluster cannot be started."""
+"""Where dashboards are: on loopback, at a port of the system's choice. Without one a scheduler and
+each worker still show pages, in the clear whatever the certificates, and to all unless told."""
 
 
 def estimate_worker_bytes() -> int:
@@ -107,8 +96,9 @@ def start_cluster(settings: ClusterSettings) -> Cluster:
     Raises
     ------
     ClusterStartError
-        If the package for this kind is not installed, or certificates cannot be read.
+        See `flows.cluster_needs.check_needs`.
     """
+    check_needs(settings)
     memory = settings.worker_memory_bytes or estimate_worker_bytes()
     security = None if settings.tls is None else _security(settings.tls)
     if settings.ssh is not None:
@@ -156,21 +146,7 @@ def _main_program_hidden() -> Iterator[None]:
         main.__dict__.update(attributes)
 
 
-def _package(name: str) -> Any:  # noqa: ANN401 - a module without types
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        extra = _EXTRAS[name.partition(".")[0]]
-        raise ClusterStartError(
-            f"this kind of cluster needs the package {name.partition('.')[0].replace('_', '-')} "
-            f"({error}); install it with: pip install 'musichash[{extra}]'"
-        ) from error
-
-
 def _security(files: TlsFiles) -> Security:
-    for path in (files.ca_file, files.cert_file, files.key_file):
-        if not os.access(path, os.R_OK):
-            raise ClusterStartError(f"the certificate file {path} cannot be read; check tls")
     pair = {"cert": str(files.cert_file), "key": str(files.key_file)}
     return Security(
         tls_ca_file=str(files.ca_file),
@@ -184,7 +160,7 @@ def _security(files: TlsFiles) -> Security:
 
 
 def _ssh(hosts: SSHHosts, memory: int, security: Security | None) -> Cluster:
-    _package("asyncssh")
+    package("asyncssh")
     connect = {
         "port": hosts.port,
         "username": hosts.username,
@@ -198,7 +174,12 @@ def _ssh(hosts: SSHHosts, memory: int, security: Security | None) -> Cluster:
         return SSHCluster(
             [scheduler, *(host for host in workers for _ in range(hosts.workers_per_host))],
             connect_options={name: value for name, value in connect.items() if value is not None},
-            worker_options={"nthreads": 1, "memory_limit": memory, **protocol},
+            worker_options={
+                "nthreads": 1,
+                "memory_limit": memory,
+                "dashboard_address": NO_PORT_KNOWN,
+                **protocol,
+            },
             scheduler_options={"port": 0, "dashboard_address": NO_PORT_KNOWN, **protocol},
             remote_python=hosts.remote_python,
             **({} if security is None else {"security": security}),  # type: ignore[arg-type]
@@ -208,7 +189,7 @@ def _ssh(hosts: SSHHosts, memory: int, security: Security | None) -> Cluster:
 def _slurm(jobs: SlurmJobs, n_jobs: int, memory: int, security: Security | None) -> Cluster:
     directives = [*jobs.extra_directives, *([f"--gpus={jobs.gpus}"] if jobs.gpus else [])]
     prologue = [f"export {name}={size}" for name, size in _KEEP_MEMORY.items()]
-    cluster: Cluster = _package("dask_jobqueue").SLURMCluster(
+    cluster: Cluster = package("dask_jobqueue").SLURMCluster(
         n_workers=n_jobs * jobs.workers_per_job,
         queue=jobs.partition,
         account=jobs.account,
@@ -221,7 +202,10 @@ def _slurm(jobs: SlurmJobs, n_jobs: int, memory: int, security: Security | None)
         log_directory=None if jobs.log_folder is None else str(jobs.log_folder),
         job_extra_directives=directives,
         job_script_prologue=prologue,
-        worker_extra_args=["--resources", f"{GPU_RESOURCE}=1"] if jobs.gpus else [],
+        worker_extra_args=[
+            *("--dashboard-address", NO_PORT_KNOWN),
+            *(["--resources", f"{GPU_RESOURCE}=1"] if jobs.gpus else []),
+        ],
         scheduler_options={"dashboard_address": NO_PORT_KNOWN},
         security=security,
         protocol=None if security is None else "tls://",
@@ -230,7 +214,7 @@ def _slurm(jobs: SlurmJobs, n_jobs: int, memory: int, security: Security | None)
 
 
 def _cuda(n_workers: int | None, memory: int) -> Cluster:
-    cluster: Cluster = _package("dask_cuda").LocalCUDACluster(
+    cluster: Cluster = package("dask_cuda").LocalCUDACluster(
         n_workers=n_workers,
         threads_per_worker=1,
         memory_limit=memory,
@@ -242,7 +226,7 @@ def _cuda(n_workers: int | None, memory: int) -> Cluster:
 
 
 def _kubernetes(pods: KubernetesPods, n_workers: int, memory: int) -> Cluster:
-    operator = _package("dask_kubernetes.operator")
+    operator = package("dask_kubernetes.operator")
     spec = operator.make_cluster_spec(pods.name, image=pods.image, n_workers=n_workers)
     cluster: Cluster = operator.KubeCluster(
         namespace=pods.namespace, custom_cluster_spec=kubernetes_spec(spec, pods, memory)

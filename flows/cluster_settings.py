@@ -8,7 +8,7 @@ import ipaddress
 import tomllib
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -135,6 +135,11 @@ class ClusterSettings(BaseModel):
                 f"the scheduler {self.scheduler} asks for certificates; give tls.ca_file, "
                 "tls.cert_file and tls.key_file in a file with --cluster"
             )
+        if self.tls is not None and self._is_in_the_clear:
+            raise ValueError(
+                f"the scheduler {self.scheduler} is spoken to in the clear, which certificates "
+                "rule out: begin its address with tls://, or leave tls out"
+            )
         if self._leaves_this_machine and self.tls is None and not self.insecure:
             raise ValueError(
                 f"{self._leaves_this_machine} without TLS: whoever reaches its port runs programs "
@@ -147,7 +152,27 @@ class ClusterSettings(BaseModel):
                 "namespace that a NetworkPolicy closes, or run the scheduler of "
                 "deploy/kubernetes and give its tls:// address as scheduler"
             )
+        if self.ssh is not None and self.n_workers is not None:
+            raise ValueError(
+                "n_workers (--workers) says nothing over SSH: give ssh.workers_per_host"
+            )
+        if self.scheduler is not None and self.worker_memory_bytes is not None:
+            raise ValueError(
+                "worker_memory_bytes (--worker-memory) says nothing to workers that run already: "
+                "start them with 'dask worker --memory-limit'"
+            )
         return self
+
+    @property
+    def n_described(self) -> int | None:
+        """Worker processes that are asked for; None where only the cluster knows."""
+        if self.ssh is not None:
+            return self.ssh.workers_per_host * (len(self.ssh.hosts) - 1)
+        if self.slurm is not None:
+            return self.slurm.workers_per_job * (self.n_workers or 1)
+        if self.kubernetes is not None:
+            return self.n_workers or 1
+        return self.n_workers
 
     @property
     def is_elsewhere(self) -> bool:
@@ -170,17 +195,23 @@ class ClusterSettings(BaseModel):
             return "a cluster on Kubernetes starts its scheduler"
         if self.slurm is not None:
             return "a cluster on SLURM starts its scheduler here"
-        if self.scheduler is None:
-            return ""
-        address = self.scheduler if "://" in self.scheduler else f"tcp://{self.scheduler}"
-        try:
-            parts = urlsplit(address)
-            is_open = parts.scheme in {"tcp", "ws"} and parts.port is not None
-        except ValueError:  # not an address at all: connecting says so
-            return ""
-        if not is_open or _is_here(parts.hostname or ""):
+        if not self._is_in_the_clear or _is_here(self._address.hostname or ""):
             return ""
         return f"the scheduler {self.scheduler} is spoken to"
+
+    @property
+    def _is_in_the_clear(self) -> bool:
+        """Whether there is a scheduler whose address asks for no encryption."""
+        try:
+            return self._address.scheme in {"tcp", "ws"} and self._address.port is not None
+        except ValueError:  # not an address at all: connecting says so
+            return False
+
+    @property
+    def _address(self) -> SplitResult:
+        """The scheduler's address in parts; as Dask does, one without a scheme is TCP's."""
+        address = self.scheduler or ""
+        return urlsplit(address if "://" in address else f"tcp://{address}")
 
 
 def _is_here(host: str) -> bool:

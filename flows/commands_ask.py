@@ -11,7 +11,7 @@ from rich.text import Text
 
 from flows.commands_health import STYLES as HEALTH_STYLES
 from flows.commands_health import health_line
-from flows.commands_runs import describe_totals, runs_table
+from flows.commands_runs import describe_totals, runs_table, where_the_reason_is
 from flows.options import ConfigOption, JsonOption, StoreOption, console_for, write_json
 from musichash_core.plain_text import escape_controls
 
@@ -65,6 +65,10 @@ def status(store: StoreOption, as_json: JsonOption = False) -> None:
     for line in _work_under_way(found):
         console.print(Text(escape_controls(line)))
     console.print(runs_table(found["runs"][::-1], "last runs (times in UTC)"))
+    last = found["runs"][-1] if found["runs"] else None
+    reason = where_the_reason_is(last, store) if last else None
+    if last and reason:
+        console.print(Text(escape_controls(f"the last run is {last['state']}: {reason}")))
     console.print(Text(describe_totals(sum(found["totals"]["by_state"].values()), found["totals"])))
 
 
@@ -207,6 +211,9 @@ def verify(
     else:
         for finding in problems:
             typer.echo(escape_controls(f"  {finding['path']}: {finding['problem']}"))
+        if problems:
+            way_out = f"'musichash reconcile --store {store} --dry-run' says what can be mended"
+            typer.echo(escape_controls(way_out))
     raise typer.Exit(EXIT_FAILED if problems else 0)
 
 

@@ -25,6 +25,7 @@ from flows.options import (
 )
 from flows.progress import RichReporter, reporting
 from flows.run_tags import tagged
+from musichash_core.plain_text import escape_controls
 
 if TYPE_CHECKING:  # these load Dask and Prefect, which --help does not need
     from musichash_core.config import PipelineConfig
@@ -187,14 +188,16 @@ def _show_status(store: str, request: "Request", *, as_json: bool) -> None:
     from tasks.backfill_orders import backfill_name
     from tasks.backfill_progress import list_progress
 
-    found = list_progress(store, backfill_name(store, request))
+    name = backfill_name(store, request)
+    found = list_progress(store, name)
     if as_json:
         write_json({"backfills": [progress.numbers for progress in found]})
         return
     for progress in found:
         show_backfill(progress)
     if not found:
-        typer.echo("no such backfill was begun in this store")
+        which = f"no backfill {name}" if name else "no backfill"
+        typer.echo(escape_controls(f"{which} was begun in this store"))
 
 
 def _show_plan(
@@ -245,7 +248,8 @@ def remove(
 ) -> None:
     """Deregister a collection: its tracks leave with the next run, unless that is given its folder.
 
-    The run stops where too many tracks would go; --allow-shrink accepts that.
+    As for a disk that is not mounted, that run, and every night, stops until one is given
+    --allow-shrink.
 
     [bold]Example:[/bold] musichash collections remove radio --store ~/music.store
     """
@@ -255,7 +259,8 @@ def remove(
     if as_json:
         write_json({"removed": removed})
     else:
+        where = escape_controls(removed["root"])
         typer.echo(
-            f"the collection {name!r} ({removed['root']}) is deregistered; its tracks leave with "
-            "the next run"
+            f"the collection {name!r} ({where}) is deregistered; a run stops before its tracks "
+            "leave: give the next one --allow-shrink"
         )

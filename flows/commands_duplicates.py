@@ -1,6 +1,6 @@
 """Subcommand ``duplicates``: near-duplicates of the published catalogue, with their evidence.
 
-Public: `add_to`.
+Public: `add_to`, `pairs_table`.
 """
 
 from enum import StrEnum
@@ -180,7 +180,7 @@ def _print_answer(console: Console, answer: dict[str, Any]) -> None:
     _say_more(console, len(answer["groups"]) - SHOWN_GROUPS)
     doubtful = [pair for pair in answer["pairs"] if pair["tier"] != "same-recording"]
     if doubtful:
-        console.print(_pairs_table(doubtful[:SHOWN_PAIRS]))
+        console.print(pairs_table(doubtful[:SHOWN_PAIRS]))
     _say_more(console, len(doubtful) - SHOWN_PAIRS)
 
 
@@ -226,7 +226,8 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
-def _pairs_table(pairs: list[dict[str, Any]]) -> Table:
+def pairs_table(pairs: list[dict[str, Any]]) -> Table:
+    """Lay out pairs that are not surely one recording; the two tracks one above the other."""
     table = Table(title="to be heard by a person", title_justify="left", box=SIMPLE_HEAD)
     for name in ("tier", "shared", "bits differ", "Chromaprint", "compared", "why", "tracks"):
         is_number = name in {"bits differ", "Chromaprint", "compared"}
@@ -240,6 +241,7 @@ def _pairs_table(pairs: list[dict[str, Any]]) -> Table:
             _share(pair["chromaprint_error"]),
             "" if compared is None else f"{compared:.0f} s",
             pair["reason"],
-            Text(escape_controls(f"{pair['first_path']}\n{pair['second_path']}")),
+            # The line between the two is ours; whatever stands in a name is not.
+            Text("\n".join(escape_controls(pair[end]) for end in ("first_path", "second_path"))),
         )
     return table

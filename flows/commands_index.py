@@ -201,7 +201,8 @@ def publish_index(
             from flows.cluster import Workers
             from flows.index_shards import shard_builder
 
-            pool = stack.enter_context(Workers(asked or cluster_from(None, None, None, None)))
+            where = asked or cluster_from(None, None, None, None)
+            pool = stack.enter_context(Workers(where, folders=[root]))
             options["builder"] = shard_builder(root, planned["snapshot"], pool, reporter)
         done = build_anew(root, opened.record, wanted, **options)
         summary = StageSummary(

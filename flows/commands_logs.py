@@ -31,7 +31,7 @@ def logs(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the log of a run: stages, partitions, each track that failed, deaths of workers.
+    """Show the log of a run: stages, partitions, each track that failed, work that workers died of.
 
     It lies beside the run's record in the ledger, as JSON lines: STORE/runs/RUN.jsonl. The logs of
     the newest 200 runs are kept.

@@ -158,7 +158,7 @@ def rollback(
 
     where = cluster_from(workers, worker_memory, scheduler, cluster)
     root = str(Path(store).absolute())  # workers may stand in another folder
-    with begin_run(root, kind="rollback") as opened, Workers(where) as pool:
+    with begin_run(root, kind="rollback") as opened, Workers(where, folders=[root]) as pool:
         plan = plan_promotion(root, generation_before(root))
         night = Night(
             store=root,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from flows.options import (
+    ClusterOption,
     ConfigOption,
     JsonOption,
     LabelsOption,
@@ -28,6 +29,7 @@ from flows.progress import RichReporter
 if TYPE_CHECKING:  # these load what --help does not need
     from datetime import datetime
 
+    from flows.cluster_settings import ClusterSettings
     from musichash_core.config import PipelineConfig
     from tasks.scan import Catalogue
 
@@ -47,6 +49,7 @@ def plan(
     retrain: RetrainOption = False,
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is new, changed, moved, removed, done or failed, and what the work will cost.
@@ -58,16 +61,18 @@ def plan(
     musichash plan --store ~/music.store --catalogue ~/Music
     musichash plan --store ~/music.store --workers 8 --json
     """
+    from flows.cluster_settings import read_cluster_settings
     from musichash_core.config import load_config
     from tasks.plan import scanned_at
     from tasks.scan import check_catalogues, recorded
 
     settings = load_config(config)
+    where = read_cluster_settings(cluster, n_workers=workers, scheduler=scheduler)
     asked = AskedOfPlan(
         retry_failed=retry_failed,
         retrain=retrain,
         allow_shrink=False,
-        n_workers=workers_at_once(workers, scheduler),
+        n_workers=workers_at_once(where),
     )
     if catalogue:
         check_catalogues(catalogue)
@@ -91,12 +96,12 @@ class AskedOfPlan:
     n_workers: int
 
 
-def workers_at_once(workers: int | None, scheduler: str | None) -> int:
+def workers_at_once(where: "ClusterSettings") -> int:
     """Give the workers that an estimate counts on; here, never more than can compute at once."""
     n_cores = os.cpu_count() or 1
-    if workers is None:
+    if where.n_described is None:
         return n_cores
-    return workers if scheduler is not None else min(workers, n_cores)
+    return where.n_described if where.is_elsewhere else min(where.n_described, n_cores)
 
 
 def show_fresh_plan(

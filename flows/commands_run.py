@@ -81,7 +81,7 @@ def run(
             retry_failed=retry_failed,
             retrain=retrain,
             allow_shrink=allow_shrink,
-            n_workers=workers_at_once(workers, scheduler),
+            n_workers=workers_at_once(where),
         )
         show_fresh_plan(store, catalogue, labels, manifest, settings, asked, as_json=as_json)
         if not as_json:

@@ -1,6 +1,6 @@
 """The subcommand ``runs``: what the ledger says of every run, and of one run's stages.
 
-Public: `add_to`, `runs_table`, `describe_totals`.
+Public: `add_to`, `runs_table`, `describe_totals`, `where_the_reason_is`.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from flows.options import JsonOption, StoreOption, console_for, write_json
 from musichash_core.plain_text import escape_controls
 
 ACCOUNT = ("done", "reused", "failed", "quarantined", "removed")
+UNFINISHED = ("failed", "killed")
 SHOWN_RUNS = 20
 
 
@@ -51,9 +52,10 @@ def runs(
         if as_json:
             write_json(run)
             return
-        for line in _describe_run(run):
+        for line in _describe_run(run, store):
             console.print(Text(escape_controls(line)))
-        console.print(_stages_table(run["stages"]))
+        if run["stages"]:
+            console.print(_stages_table(run["stages"]))
         return
     found = list_runs(store, limit=limit or None)
     if as_json:
@@ -94,9 +96,17 @@ def describe_totals(n_runs: int, totals: dict[str, Any]) -> str:
     )
 
 
-def _describe_run(run: dict[str, Any]) -> list[str]:
+def where_the_reason_is(run: dict[str, Any], store: str) -> str | None:
+    """Name the command that tells why a run stopped; None for one that did not."""
+    if run["state"] not in UNFINISHED:
+        return None
+    return f"'musichash logs {run['run_id']} --store {store}' tells why"
+
+
+def _describe_run(run: dict[str, Any], store: str) -> list[str]:
     end = run["finished"] or ("still at work" if run["state"] == "running" else "unknown")
     snapshot = run["snapshot"]
+    reason = where_the_reason_is(run, store)
     return [
         f"run {run['run_id']}: {run['kind']}, {run['state']}",
         f"  started   {run['started']}, end {end}, {_clock(run['wall_s'])} by the clock",
@@ -105,6 +115,7 @@ def _describe_run(run: dict[str, Any]) -> list[str]:
         f"  work      {_clock(run['audio_s'])} of audio decoded, {_clock(run['cpu_s'])} of CPU "
         f"time, at most {run['peak_memory_bytes'] / 1e6:.0f} MB of memory per worker",
         "  snapshot  " + ("none published" if snapshot is None else str(snapshot)),
+        *([f"  reason    {reason}"] if reason else []),
     ]
 
 

@@ -185,7 +185,8 @@ def search(
         write_json(answer.as_dict())
         return
     console = console_for(as_json=False)
-    console.print(_table(answer))
+    console.print(Text(_title(answer)))  # no title of the table, which would break it at its width
+    console.print(_table(answer) if answer.matches else "no track is left to show")
     if is_explained:
         _print_reasons(console, answer)
 
@@ -225,7 +226,7 @@ def _answer_in_bulk(asked: "BulkQuestion", cluster: "ClusterSettings", *, as_jso
 
 
 def _table(answer: "Answer") -> Table:
-    table = Table(title=Text(_title(answer)), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     by_segments = answer.by != "track"
     names = ["rank", "distance", "genre", "p", "label", "track"]
     for name in names[:-1] + (["window", "at"] if by_segments else []) + names[-1:]:

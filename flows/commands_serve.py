@@ -183,10 +183,13 @@ def _show(served: "Served", times: list[datetime], *, as_json: bool) -> None:
 
 
 def _parameter_lines(parameters: dict[str, Any]) -> list[str]:
-    shown = {
-        key: "as in the file" if key == "config" else value for key, value in parameters.items()
-    }
-    return [f"  {key:<11} {shown[key]}" for key, value in parameters.items() if value is not None]
+    lines = []
+    for key, value in parameters.items():
+        if value is not None:
+            shown = "as in the file" if key == "config" else value
+            shown = ", ".join(shown) if isinstance(shown, list) else shown
+            lines.append(f"  {key:<11} {shown}")
+    return lines
 
 
 def _serve(

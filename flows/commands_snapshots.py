@@ -190,7 +190,8 @@ def gc(
     """Remove old snapshots, and whatever then neither a snapshot nor the next run needs.
 
     The current snapshot stays always, and so do features of the catalogue, attempts of failures,
-    what open backfills fill, models (see --models) and the ledger.
+    what open backfills fill, models (see --models) and the ledger. Where the disk is full to the
+    last byte, report.html goes first, to make room for the record; the next run writes it anew.
 
     [bold]Examples:[/bold]
     musichash gc --keep 7 --store ~/music.store --dry-run

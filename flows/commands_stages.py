@@ -101,7 +101,7 @@ def _night(
 
     settings = load_config(config)
     absolute = str(Path(store).absolute())
-    with begin_run(absolute, kind=kind) as opened, Workers(cluster) as pool:
+    with begin_run(absolute, kind=kind) as opened, Workers(cluster, folders=[absolute]) as pool:
         yield Night(
             store=absolute,
             config=settings,
@@ -184,7 +184,7 @@ def train(
     where = cluster_from(None, None, scheduler, cluster)
     check_device_of(where, device)
     with _night("train", store, config, where, as_json=as_json) as night:
-        plan_stage(night, recorded(store))
+        plan_stage(night, recorded(store), retrain=True)
         summary = train_stage(night, retrain=True, as_candidate=True, device=device)
     if as_json:
         write_json(asdict(summary))

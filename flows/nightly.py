@@ -12,6 +12,7 @@ from prefect.states import Completed
 
 from flows.artifacts import publish_run_artifacts
 from flows.cluster import Workers
+from flows.cluster_needs import check_needs
 from flows.cluster_settings import ClusterSettings
 from flows.night import Night
 from flows.progress import ArtifactReporter, Reporters, current_reporter
@@ -103,6 +104,7 @@ def nightly(
     reporter = Reporters([current_reporter(), ArtifactReporter()])
     settings = config or PipelineConfig()
     where = cluster or ClusterSettings()
+    check_needs(where)
     check_training_device(device, where)
     if where.scheduler is None:
         check_decoder(settings.decode)
@@ -115,8 +117,9 @@ def nightly(
         max_file_mb=settings.decode.max_file_mb,
     ).catalogue
     check_model(store, catalogue, settings, retrain=retrain)
+    folders = (store, *(str(Path(root).absolute()) for root in catalogues))
     with logging_to_ui():
-        with begin_run(store, create=True) as run, Workers(where) as workers:
+        with begin_run(store, create=True) as run, Workers(where, folders=folders) as workers:
             night = Night(
                 store=store,
                 config=settings,

@@ -120,15 +120,20 @@ def cluster_from(
     ------
     ConfigError
         If the file, or what is asked for besides, is not allowed.
+    ClusterStartError
+        If the package, the certificates or the keys that it needs are not here.
     """
+    from flows.cluster_needs import check_needs
     from flows.cluster_settings import read_cluster_settings
 
-    return read_cluster_settings(
+    settings = read_cluster_settings(
         cluster,
         n_workers=workers,
         worker_memory_bytes=None if worker_memory is None else worker_memory * 1_000_000,
         scheduler=scheduler,
     )
+    check_needs(settings)
+    return settings
 
 
 def check_device_of(where: "ClusterSettings", device: str) -> None:

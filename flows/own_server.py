@@ -19,6 +19,12 @@ LATELY_SECONDS = 600.0
 STARTS_LATELY = 3
 """A server that was started so often within the time above is not started once more."""
 
+LARGEST_LOG_BYTES = 10_000_000
+"""A longer log is put aside before a start, in the place of the one that was put aside before."""
+
+LAST_BYTES = 20_000
+"""Of a log, in which its last words are."""
+
 
 class OwnServer:
     """A ``musichash server`` beside us, out of reach of our terminal's Ctrl-C.
@@ -42,6 +48,9 @@ class OwnServer:
 
     def _start(self) -> None:
         start = "from flows.cli import main; main()"
+        with contextlib.suppress(FileNotFoundError):
+            if self._state.log.stat().st_size > LARGEST_LOG_BYTES:
+                self._state.log.replace(f"{self._state.log}.1")
         with self._state.log.open("ab") as log:
             self._state.log.chmod(PRIVATE_FILE)
             self._process = subprocess.Popen(
@@ -93,7 +102,9 @@ class OwnServer:
         code = self._process.poll()
         if code is not None and code < 0:
             return f"it was ended by signal {-code}, see its log {self._state.log}"
-        lines = self._state.log.read_text(errors="replace").split("\n")
+        with self._state.log.open("rb") as log:
+            log.seek(max(0, self._state.log.stat().st_size - LAST_BYTES))
+            lines = log.read().decode(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "nothing")
         return f"its log {self._state.log} ends with: {last.removeprefix('error: ')}"
 

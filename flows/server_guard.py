@@ -2,22 +2,28 @@
 
 Prefect would start it as a process of its own, which imports all of Prefect a second time and runs
 on for ever when its parent is killed. Here it is a thread: it answers on a port of this machine as
-before, costs half, and ends with the process. A flow that was started without it, by a deployment
-or a script, has Prefect's own; that one is watched over. Public: `serve_within_process`,
-`end_server_with_us`.
+before, costs half, and ends with the process. It lets nobody in but this process: all users and all
+web pages of a machine reach such a port, and what a user keeps at Prefect lies behind it. A flow
+that was started without it, by a deployment or a script, has Prefect's own; that one is watched
+over. Public: `serve_within_process`, `end_server_with_us`.
 """
 
 import asyncio
 import atexit
+import os
+import secrets
 import subprocess
 import sys
 import threading
 from typing import Any
 
+from flows.server_database import let_writers_wait
+
 WATCH = 'read -r _ || kill "$0"'
 """Waits for a line, which comes at an orderly exit, or for the end of the pipe, which is ours."""
 
 STOP_SECONDS = 5.0
+SECRET_BYTES = 32
 
 _watched: set[int] = set()
 
@@ -34,7 +40,13 @@ def serve_within_process() -> None:
     from prefect.server.api.server import SubprocessASGIServer
 
     class ServerWithin(SubprocessASGIServer):
-        """Prefect's embedded server, with a thread where it has a process."""
+        """Prefect's embedded server, with a thread where it has a process, and with credentials."""
+
+        def start(self, timeout: int | None = None) -> None:
+            """Start it once; before its clients of this process are made."""
+            if not self.running:
+                _agree_on_credentials()
+            super().start(timeout)
 
         def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
             assert self.port is not None
@@ -42,6 +54,19 @@ def serve_within_process() -> None:
 
     if None not in SubprocessASGIServer._instances:  # Prefect asks for the one of no port
         SubprocessASGIServer._instances[None] = ServerWithin()
+
+
+def _agree_on_credentials() -> None:
+    """Let server and clients of this process share a random string, unless one is configured."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+
+    if PREFECT_SERVER_API_AUTH_STRING.value():
+        return
+    shared = f"musichash:{secrets.token_urlsafe(SECRET_BYTES)}"
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = shared
+    os.environ["PREFECT_API_AUTH_STRING"] = shared
+    refresh_global_settings_context()  # it read the environment when it was imported
 
 
 class _ServerThread:
@@ -68,6 +93,7 @@ class _ServerThread:
     def _app() -> Any:  # noqa: ANN401 - an application of FastAPI
         from prefect.server.api.server import create_app
 
+        let_writers_wait()
         return create_app(ephemeral=True, final=True)
 
     def _serve(self) -> None:

@@ -17,6 +17,8 @@ from functools import partial
 from typing import Any
 
 from flows.server_automations import ensure_automations
+from flows.server_database import let_writers_wait
+from flows.server_front import Front
 from flows.server_reports import add_reports
 from flows.server_settings import Database, ServerSettings, enter_prefect_environment
 from flows.server_state import Running, ServerError, StateFolder
@@ -90,7 +92,7 @@ def serve_until_signal(
     with state.held(), _bound(settings) as listening:
         enter_prefect_environment(settings, state, state.secret_made_once())
         running = Running(os.getpid(), settings.api_url, settings.ui_url)
-        server = _server_class()(_config(state))
+        server = _server_class()(_config(settings, state))
         watch = threading.Thread(
             target=_announce_when_healthy,
             args=(server, state, running, on_healthy),
@@ -128,12 +130,13 @@ def _bound(settings: ServerSettings) -> Iterator[socket.socket]:
         yield listening
 
 
-def _config(state: StateFolder) -> Any:  # noqa: ANN401 - uvicorn is imported when a server is started
+def _config(settings: ServerSettings, state: StateFolder) -> Any:  # noqa: ANN401 - uvicorn is imported when a server is started
     import uvicorn
 
     return uvicorn.Config(
-        partial(_app, state),
+        partial(_app, settings, state),
         factory=True,
+        server_header=False,
         log_level="warning",
         access_log=False,
         lifespan="on",
@@ -141,15 +144,17 @@ def _config(state: StateFolder) -> Any:  # noqa: ANN401 - uvicorn is imported wh
     )
 
 
-def _app(state: StateFolder) -> Any:  # noqa: ANN401 - an application of FastAPI
+def _app(settings: ServerSettings, state: StateFolder) -> Any:  # noqa: ANN401 - an application of FastAPI
     from prefect.server.api.server import create_app
 
+    let_writers_wait()
     app = create_app(final=True)
     outer: list[Any] = app.router.routes
     pages: list[Any] = next(route.app.router.routes for route in outer if route.name == "ui")
     for routes in (outer, pages):
         routes[:] = [route for route in routes if route.path not in UNGUARDED_PAGES]
     add_reports(app, state)
+    app.add_middleware(Front, origins=settings.origins)
     return app
 
 

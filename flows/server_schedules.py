@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from flows.server_state import ServerUsageError
 
 if TYPE_CHECKING:
+    from prefect import Flow
     from prefect.deployments.runner import RunnerDeployment
 
 OUR_TAG = "musichash"
@@ -172,21 +173,23 @@ def deployments(served: Served, *, is_paused: Callable[[str], bool]) -> "list[Ru
         ),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    for deployment in (night, filling):
+    for deployment, flow in ((night, nightly), (filling, backfill)):
         deployment.paused = is_paused(deployment.full_name)
-        _close(deployment)
+        _explain(deployment, flow)
     return [night, filling]
 
 
-def _close(deployment: "RunnerDeployment") -> None:
-    """Let the server refuse parameters that the flow does not have; else they crash the run."""
+def _explain(deployment: "RunnerDeployment", flow: "Flow[..., Any]") -> None:
+    """Put a form in the place of the bare types of a flow's parameters."""
     from prefect.utilities.callables import ParameterSchema
     from pydantic import ConfigDict
 
-    class ClosedSchema(ParameterSchema):
+    from flows.parameter_forms import explained_form
+
+    class Form(ParameterSchema):
         """Parameters of a flow, and no others."""
 
         model_config = ConfigDict(extra="allow")
 
-    opened = deployment._parameter_openapi_schema.model_dump()
-    deployment._parameter_openapi_schema = ClosedSchema(**opened, additionalProperties=False)
+    bare = deployment._parameter_openapi_schema.model_dump()
+    deployment._parameter_openapi_schema = Form(**explained_form(bare, flow.fn.__doc__ or ""))

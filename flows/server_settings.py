@@ -26,6 +26,9 @@ FOREIGN = re.compile(
 )
 """Inherited variables that could undo a setting below, under one of its several names."""
 
+HOST_NAME = re.compile(r"[a-z0-9.-]+")
+"""As it stands in the headers that browsers send and are sent."""
+
 _DRIVERS = {
     "postgresql+asyncpg": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
@@ -138,10 +141,11 @@ def check_addresses(settings: ServerSettings) -> None:
         return
     parts = urlsplit(settings.proxy)
     origin = f"https://{parts.hostname or ''}{_port_of(settings.proxy)}"
-    if not parts.hostname or settings.proxy != origin:
+    if not HOST_NAME.fullmatch(parts.hostname or "") or settings.proxy != origin:
         raise ServerUsageError(
             f"--behind-tls-proxy {settings.proxy!r} is not the origin of a TLS proxy; give what "
-            "browsers show before the path, such as https://music.example.org"
+            "browsers show before the path, in small letters, such as https://music.example.org "
+            "(one with letters beyond ASCII in its form xn--...)"
         )
 
 

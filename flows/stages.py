@@ -38,6 +38,21 @@ DIED = "the worker process that extracted it died, each time it was tried"
 """Says nothing of the worker's name or address: the failures table is the same in every run."""
 
 
+class _Taking:
+    """What a stage of this process has taken so far."""
+
+    def __init__(self) -> None:
+        self._wall_s, self._cpu_s = time.monotonic(), time.process_time()
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self._wall_s
+
+    @property
+    def cpu_s(self) -> float:
+        return time.process_time() - self._cpu_s
+
+
 def plan_stage(
     night: Night,
     catalogue: Catalogue,
@@ -47,7 +62,7 @@ def plan_stage(
     retrain: bool = False,
 ) -> StageSummary:
     """Compare a catalogue with the store, lay out the work, and record the catalogue if sane."""
-    started = time.monotonic()
+    taking = _Taking()
     plan = make_plan(
         night.store,
         catalogue,
@@ -63,7 +78,8 @@ def plan_stage(
         n_done=plan.n_to_extract,
         n_reused=plan.n_reused,
         n_failed=plan.n_kept_failed + plan.n_unreadable,
-        wall_s=time.monotonic() - started,
+        wall_s=taking.wall_s,
+        cpu_s=taking.cpu_s,
     )
     return night.finish(summary, describe_plan(plan))
 
@@ -224,7 +240,7 @@ def encode_stage(night: Night) -> StageSummary:
 
 def index_stage(night: Night) -> StageSummary:
     """Write tables and index, check the account, and publish a snapshot."""
-    started = time.monotonic()
+    taking = _Taking()
     plan = _planned(night)
     assert isinstance(night.run, OpenRun)  # a backfill publishes within a run of its own
     night.run.check_still_writing()
@@ -241,7 +257,8 @@ def index_stage(night: Night) -> StageSummary:
         "index",
         n_done=snapshot.counts["codes"],
         n_failed=snapshot.counts["failures"],
-        wall_s=time.monotonic() - started,
+        wall_s=taking.wall_s,
+        cpu_s=taking.cpu_s,
     )
     what = "published" if night.published.is_new else "unchanged,"
     return night.finish(
@@ -254,9 +271,9 @@ def index_stage(night: Night) -> StageSummary:
 
 def report_stage(night: Night) -> StageSummary:
     """Write the HTML report of the current snapshot."""
-    started = time.monotonic()
+    taking = _Taking()
     path = write_report(night.store, night.config, record=night.run.record)
-    summary = StageSummary("report", n_done=1, wall_s=time.monotonic() - started)
+    summary = StageSummary("report", n_done=1, wall_s=taking.wall_s, cpu_s=taking.cpu_s)
     return night.finish(summary, str(path))
 
 

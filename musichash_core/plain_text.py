@@ -3,7 +3,7 @@ r"""Text that came out of files, made safe to keep and to show.
 A name or a tag may hold what acts on a terminal: escape sequences, line ends, marks that turn the
 direction of writing. Shown text has such characters as Python writes them: ``\x1b``, ``\u202e``.
 
-Public: `escape_controls`, `escape_controls_in_json`, `remove_controls`.
+Public: `escape_controls`, `unescape_controls`, `escape_controls_in_json`, `remove_controls`.
 """
 
 import re
@@ -28,6 +28,27 @@ def escape_controls(text: str) -> str:
         character.encode("unicode_escape").decode("ascii") if _is_acting(character) else character
         for character in text
     )
+
+
+_ESCAPES = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
+def unescape_controls(text: str) -> str:
+    r"""Give the text of which `escape_controls` made another: of what somebody copied off a screen.
+
+    A text that held such a spelling itself, a backslash and an ``n``, is not told from one that
+    was made so.
+    """
+    return _ESCAPES.sub(_unescaped, text)
+
+
+def _unescaped(spelled: re.Match[str]) -> str:
+    try:
+        character = spelled[0].encode("ascii").decode("unicode_escape")
+    except UnicodeDecodeError:  # beyond the last character that there is
+        return spelled[0]
+    is_half = unicodedata.category(character) == "Cs"  # of a pair: no text of a table holds one
+    return character if _is_acting(character) and not is_half else spelled[0]
 
 
 def escape_controls_in_json(text: str) -> str:

@@ -105,7 +105,7 @@ class TrainingConfig(BaseModel):
         default=2,
         ge=1,
         le=256,
-        description="torch threads; here because it changes the order of sums",
+        description="torch threads of the networks; here because it changes the order of sums",
     )
     mixed_precision: bool = Field(
         default=True, description="bfloat16 on CUDA devices that have it; CPUs stay in float32"

@@ -14,8 +14,20 @@ class ArtefactMissingError(StoreError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class NoStoreError(ArtefactMissingError):
+    """The folder that was named as a store is none."""
+
+    is_wrong_input = True
+
+
 class StorePlaceError(StoreError):
     """A store cannot lie where it was asked for: beside other files, in a store, in a catalogue."""
+
+    is_wrong_input = True
+
+
+class UnknownSnapshotError(StoreError):
+    """Somebody asked for a snapshot that the store does not have."""
 
     is_wrong_input = True
 

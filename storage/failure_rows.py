@@ -1,6 +1,6 @@
 """Failure records as rows of the failures table.
 
-Public: `failure_rows`.
+Public: `failure_rows`, `SCAN_STAGE`.
 """
 
 from collections.abc import Iterable
@@ -8,6 +8,9 @@ from typing import Any
 
 from musichash_core.failure_codes import FAILURE_CODES
 from musichash_core.records import TrackFailure
+
+SCAN_STAGE = "scan"
+"""Every run scans, so what failed there is tried again whatever its code."""
 
 
 def failure_rows(failures: Iterable[TrackFailure]) -> list[dict[str, Any]]:
@@ -18,7 +21,7 @@ def failure_rows(failures: Iterable[TrackFailure]) -> list[dict[str, Any]]:
             "path": failure.path,
             "stage": failure.stage,
             "code": failure.code,
-            "retryable": FAILURE_CODES[failure.code].retryable,
+            "retryable": failure.stage == SCAN_STAGE or FAILURE_CODES[failure.code].retryable,
             "message": failure.message,
             "attempts": failure.attempts,
         }

@@ -3,7 +3,7 @@ r"""Log records as lines: JSON for programs, text for people; safe to show, and 
 All our loggers lie below the logger ``musichash``. What a record is about stands in fields of it,
 given as ``extra`` where it is logged: see `FIELDS`. A line is short, whatever it is about, and what
 came out of files has its control characters escaped. Public: `ROOT_LOGGER`, `FIELDS`, `fields_of`,
-`JsonLines`, `TextLines`, `hide_secrets`.
+`message_of`, `JsonLines`, `TextLines`, `hide_secrets`.
 """
 
 import json
@@ -42,6 +42,9 @@ FIELDS = (
 
 LONGEST_MESSAGE = 600
 LONGEST_VALUE = 300
+LONGEST_SEARCHED = 20_000
+"""Characters of a text in which secrets are looked for; what is shown is the begin of these."""
+
 
 SECRET_NAMES = re.compile(
     r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|AUTH_STRING|_KEY(_ID)?$|CONNECTION_URL|"
@@ -53,7 +56,7 @@ NAMES_OF_PLACES = re.compile(r"(_FILE|_PATH|_DIR|_HOME|_URI|_ENDPOINT)$")
 SHORTEST_SECRET = 6
 HIDDEN = "***"
 
-_USER_AND_PASSWORD = re.compile(r"(://[^/\s:@]*):\S*@")
+_USER_AND_PASSWORD = re.compile(r"(://[^/\s:@]{0,256}):\S{0,1024}@")
 _NAMED_SECRET = re.compile(
     r"(?i)\b(authorization|x-amz-(?:signature|credential|security-token)|password|passwd|"
     r"(?:aws_)?secret(?:_access)?_key|(?:access_|session_|auth_)?token|api_?key|auth_string)"
@@ -88,7 +91,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, str | int | float]:
     for name in FIELDS:
         value = getattr(record, name, None)
         if isinstance(value, str):
-            found[name] = _cut(hide_secrets(value), LONGEST_VALUE)
+            found[name] = _shown(value, LONGEST_VALUE)
         elif isinstance(value, float):
             found[name] = round(value, 3)
         elif isinstance(value, int):
@@ -96,12 +99,17 @@ def fields_of(record: logging.LogRecord) -> dict[str, str | int | float]:
     return found
 
 
-def _message(record: logging.LogRecord) -> str:
+def message_of(record: logging.LogRecord) -> str:
+    """Give what a record says, with its error: of bounded length, and without secrets."""
     text = record.getMessage()
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         text += f" ({type(error).__name__}: {error})"
-    return _cut(hide_secrets(text), LONGEST_MESSAGE)
+    return _shown(text, LONGEST_MESSAGE)
+
+
+def _shown(text: str, longest: int) -> str:
+    return _cut(hide_secrets(text[:LONGEST_SEARCHED]), longest)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -123,7 +131,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             **fields_of(record),
-            "message": _message(record),
+            "message": message_of(record),
         }
         return escape_controls_in_json(json.dumps(line, ensure_ascii=False))
 
@@ -149,5 +157,5 @@ class TextLines(logging.Formatter):
         stage = f"{fields['stage']}: " if "stage" in fields else ""
         where = " ".join(f"{name}={fields[name]}" for name in self.WHERE if name in fields)
         begin = f"{_time(record)} {record.levelname:<7} " if self._with_time else ""
-        text = f"{begin}{stage}{_message(record)}"
+        text = f"{begin}{stage}{message_of(record)}"
         return escape_controls(f"{text} [{where}]" if where else text)

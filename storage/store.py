@@ -25,6 +25,7 @@ from storage.errors import (
     ArtefactMissingError,
     DamagedArtefactError,
     LockLostError,
+    NoStoreError,
     StoreError,
     StoreLockedError,
     StorePlaceError,
@@ -49,8 +50,8 @@ def open_store(root: str | Path) -> StoreLayout:
 
     Raises
     ------
-    ArtefactMissingError
-        If the folder is not a store.
+    NoStoreError
+        If the folder is not a store: an ArtefactMissingError that is wrong input.
     FormatVersionError
         If another version of musichash wrote it.
     """
@@ -58,7 +59,7 @@ def open_store(root: str | Path) -> StoreLayout:
     try:
         found = read_json(layout.marker_path).get("format")
     except ArtefactMissingError as error:
-        raise ArtefactMissingError(
+        raise NoStoreError(
             f"{layout.root} is not a musichash store; create one with "
             f"'musichash run --catalogue DIR --store {root}'"
         ) from error

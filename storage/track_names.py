@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from musichash_core.errors import MusicHashError
+from musichash_core.plain_text import unescape_controls
 from storage.served_snapshot import ServedSnapshot
 
 SHORTEST_ID_PREFIX = 6
@@ -25,6 +26,9 @@ COMPARED_PATHS = 5_000
 its words."""
 
 SHORTEST_WORD = 2
+
+_MARKED_BYTES = re.compile("[\udc80-\udcff]")
+"""Bytes of arguments and file names that are not UTF-8, as the interpreter hands them over."""
 
 
 class UnknownTrackError(MusicHashError, KeyError):
@@ -77,6 +81,7 @@ class TrackNames:
         with_hints : bool
             Whether to look for the nearest path to an unknown name, which takes a while for each.
         """
+        names = [_as_stored(name) for name in names]
         by_id = {name: self._of_id(name) for name in set(names)}
         by_path = self._of_paths([name for name, found in by_id.items() if found is None])
         found = {name: ids or by_path[name] for name, ids in by_id.items()}
@@ -98,8 +103,9 @@ class TrackNames:
             spelled: dict[str, set[str]] = {}
             roots = self._roots()
             for name in names:
-                below = {f"{root}/{name}" for root in roots}
-                for path in {name, str(Path(name).absolute())} | below:
+                spellings = {name, unescape_controls(name)}
+                below = {f"{root}/{spelling}" for root in roots for spelling in spellings}
+                for path in {*spellings, _as_stored(str(Path(name).absolute())), *below}:
                     spelled.setdefault(path, set()).add(name)
             for path, row in self._rows_at(list(spelled)):
                 track_id = self._served.track_rows.ids_of(np.array([row]))[0]
@@ -131,9 +137,9 @@ class TrackNames:
     def _row_of(self, name: str, ids: set[str], *, with_hint: bool) -> int | UnknownTrackError:
         if not ids:
             near = self.nearest_path(name) if with_hint else None
-            hint = f"; the nearest path is {near!r}" if near else ""
+            hint = f"; the nearest path is '{near}'" if near else ""
             return UnknownTrackError(
-                f"no published track has the id or path {name!r}{hint}; use --file for a file that "
+                f"no published track has the id or path '{name}'{hint}; use --file for a file that "
                 "is not in the catalogue"
             )
         if len(ids) > 1:
@@ -185,3 +191,9 @@ class TrackNames:
             )
             best = heapq.nsmallest(COMPARED_PATHS, [*best, *some])
         return [place for _, _, place in best]
+
+
+def _as_stored(name: str) -> str:
+    r"""Spell a name that is not UTF-8 as the tables do: ``\xe9`` for the byte that Python marks."""
+    spelled = _MARKED_BYTES.sub(lambda mark: f"\\x{ord(mark[0]) & 0xFF:02x}", name)
+    return spelled.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -22,6 +22,9 @@ from musichash_core.feature_config import FeatureConfig
 from musichash_core.kernel_warmup import warm_kernels
 from musichash_core.process_memory import peak_memory_bytes
 
+N_NAMED = 5
+"""Files that a refusal names."""
+
 STEPS = ("decode", "resample", "stft", "medians", "masks_mel")
 
 
@@ -122,7 +125,8 @@ def _decodable(paths: Sequence[str], config: FeatureConfig) -> tuple[list[str], 
         else:
             good.append(path)
     if not good:
-        raise ParameterError(f"none of the {len(paths)} file(s) decodes: {skipped}")
+        why = "; ".join(f"{path}: {reason}" for path, reason in [*skipped.items()][:N_NAMED])
+        raise ParameterError(f"none of the {len(paths)} file(s) decodes; {why}")
     return good, skipped
 
 

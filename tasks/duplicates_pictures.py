@@ -5,6 +5,7 @@ Public: `PairPainter`.
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,7 +135,8 @@ class PairPainter:
             vmin=top_db - SHOWN_RANGE_DB,
             vmax=top_db,
         )
-        style_axes(axes, title=title, ink=LIGHT_INK)
+        # Names may hold dollar signs; between two of them matplotlib would read a formula.
+        style_axes(axes, title=title.replace("$", r"\$"), ink=LIGHT_INK)
         axes.set_xlim(start_s, start_s + SHOWN_S)
         axes.set_yticks([])
         axes.grid(visible=False)
@@ -168,7 +170,11 @@ def _draw_errors(
 def _finish(figure: Figure, text: str) -> Picture:
     """Render a figure in few colours, as a data URI."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        # Names of tracks may be of any script; what the font lacks is drawn as a box, and the page
+        # has the name as text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     image = Image.fromarray(pixels).quantize(N_COLOURS)
     buffer = io.BytesIO()

@@ -1,14 +1,19 @@
 """Collecting garbage: what no kept snapshot, no next run and no backfill needs.
 
+Even what removes needs some kilobytes: for its lock, its record and its log. On a disk that is full
+to the last byte the store's report makes room for them; the next run writes it anew.
+
 Public: `plan_garbage`, `collect_garbage`.
 """
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import ParameterError
 from storage.backfills import open_backfills, read_backfills
+from storage.errors import StoreError
 from storage.garbage import AlsoNeeded, Collection, collect, measure_leftovers, plan_collection
 from storage.layout import StoreLayout
 from storage.store import beside_owner, holding_off_backfills, lock_owner, open_store
@@ -51,12 +56,38 @@ def collect_garbage(
         If a run is writing.
     """
     layout = open_store(store)
+    try:
+        return _collected(layout, config, keep, with_models, on_progress)
+    except StoreError as error:
+        if not _is_full(error) or not layout.report_path.exists():
+            raise
+        layout.report_path.unlink(missing_ok=True)
+    return _collected(layout, config, keep, with_models, on_progress)
+
+
+def _collected(
+    layout: StoreLayout,
+    config: PipelineConfig,
+    keep: int,
+    with_models: bool,
+    on_progress: Callable[[int, int], None] | None,
+) -> dict[str, Any]:
     is_quiet = lock_owner(layout) is None and beside_owner(layout) is None
     leftovers = measure_leftovers(layout) if is_quiet else (0, 0)  # the lock's taker sweeps them
-    with begin_run(store, kind="gc"), holding_off_backfills(layout) as is_alone:
+    with begin_run(str(layout.root), kind="gc"), holding_off_backfills(layout) as is_alone:
         plan = _planned(layout, config, keep, with_models)
         collect(layout, plan, is_alone=is_alone, on_progress=on_progress)
     return _told(plan, leftovers)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Tell whether an error comes of a disk, or a quota, that is full."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _planned(

@@ -1,6 +1,6 @@
 """Telling the health of a snapshot's codes: what was measured, judged by thresholds, in sentences.
 
-Public: `snapshot_health`, `kept_health`, `current_health`, `UnknownSnapshotError`.
+Public: `snapshot_health`, `kept_health`, `current_health`.
 """
 
 from collections.abc import Iterable
@@ -17,17 +17,10 @@ from storage.code_health import HealthRecord, read_health, write_health
 from storage.errors import StoreError
 from storage.layout import StoreLayout
 from storage.published import read_table, require_snapshot
-from storage.snapshots import Snapshot, current_snapshot, list_snapshots, read_snapshot
+from storage.snapshots import Snapshot, current_snapshot, read_snapshot
 from storage.store import open_store
 from tasks.code_health import measure_health
-
-N_SHOWN_SNAPSHOTS = 5
-
-
-class UnknownSnapshotError(StoreError):
-    """Somebody asked for a snapshot that the store does not have."""
-
-    is_wrong_input = True
+from tasks.snapshots import check_known
 
 
 def snapshot_health(
@@ -67,13 +60,7 @@ def snapshot_health(
 
 
 def _numbered(layout: StoreLayout, number: int) -> Snapshot:
-    numbers = list_snapshots(layout)
-    if number not in numbers:
-        shown = ", ".join(map(str, numbers[-N_SHOWN_SNAPSHOTS:])) or "none"
-        raise UnknownSnapshotError(
-            f"there is no snapshot {number} in {layout.root}; the latest are: {shown} ('musichash "
-            "snapshots list' lists all)"
-        )
+    check_known(layout, number)
     return read_snapshot(layout, number)
 
 

@@ -6,7 +6,7 @@ Public: `health_rows`, `HealthRow`, `health_markdown`, `escape_markdown`.
 import re
 from typing import Any, NamedTuple
 
-_MARKS = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
+_MARKS = re.compile(r"([\\`*_{}\[\]<>()#|!~&])")
 
 
 class HealthRow(NamedTuple):

@@ -163,6 +163,8 @@ def _figures_kept_after(layout: StoreLayout) -> Iterator[None]:
 
 
 def _what_ended(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted (Ctrl-C or SIGINT); the same command goes on from there"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

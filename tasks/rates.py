@@ -174,12 +174,14 @@ def _cost(stage: str, record: RunRecord) -> _Cost | None:
     clock_s, cpu_s = _number(numbers, "wall_s"), _number(numbers, "cpu_s")
     if units <= 0 or clock_s <= 0:
         return None
-    wall_s = max(0.0, clock_s - FIXED_S.get(stage, 0.0))
+    fixed_s = FIXED_S.get(stage, 0.0)
+    wall_s = max(0.0, clock_s - fixed_s)
     n_workers = _number(numbers, "n_workers")
     is_long = n_workers > 0 and cpu_s >= LONG_ENOUGH_S * n_workers
     return _Cost(
         units=units,
-        core_s=cpu_s or wall_s,  # stages of the one process that writes record none, as a rule
+        # Older records have none of the stages of the one process that writes.
+        core_s=max(0.0, cpu_s - fixed_s) if cpu_s else wall_s,
         gpu_s=_number(numbers, "gpu_s"),
         wall_s=wall_s,
         n_bytes=_number(numbers, "n_bytes"),

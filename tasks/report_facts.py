@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from musichash_core.failure_codes import FAILURE_CODES
+from storage.failure_rows import SCAN_STAGE
 from storage.runs import KILLED, RunRecord
 
 TOP_NAMES = 20
@@ -173,7 +174,7 @@ def _label_counts(tracks: pa.Table, predictions: pa.Table) -> list[LabelCount]:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """All failures of one code, with its cause and remedy."""
+    """All failures of one code, with its cause and remedy, and whether the next run tries all."""
 
     code: str
     count: int
@@ -204,7 +205,12 @@ class FailureFacts:
 
 def failure_facts(failures: pa.Table) -> FailureFacts:
     """Group the failures of a snapshot by their code."""
-    groups = [_failure_group(entry) for entry in _counts(failures["code"])]
+    is_kept = pc.and_(pc.invert(failures["retryable"]), pc.not_equal(failures["stage"], SCAN_STAGE))
+    kept = set(failures["code"].filter(is_kept).to_pylist())
+    groups = [
+        _failure_group(entry, is_retryable=entry.name not in kept)
+        for entry in _counts(failures["code"])
+    ]
     per_code = TOP_ROWS if len(failures) <= TOP_ROWS else TOP_ROWS // max(1, len(groups))
     rows = [
         row
@@ -217,13 +223,13 @@ def failure_facts(failures: pa.Table) -> FailureFacts:
     return FailureFacts(len(failures), groups, rows)
 
 
-def _failure_group(entry: Count) -> FailureGroup:
+def _failure_group(entry: Count, *, is_retryable: bool) -> FailureGroup:
     known = FAILURE_CODES.get(entry.name)
     return FailureGroup(
         entry.name,
         entry.count,
         entry.share,
-        is_retryable=known is not None and known.retryable,
+        is_retryable=is_retryable,
         cause=known.cause if known else "A reason that this version does not know.",
         remedy=known.remedy if known else "Read the messages below.",
     )

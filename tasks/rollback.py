@@ -15,7 +15,7 @@ from storage.snapshots import list_snapshots, point_at, read_snapshot
 from storage.store import open_store
 from storage.verify import Finding, check_sizes, verify_snapshot
 from tasks.ledger import begin_run
-from tasks.snapshots import pointed_number
+from tasks.snapshots import check_known, pointed_number
 
 Progress = Callable[[int, int], None]
 _SHOWN_FINDINGS = 3
@@ -49,12 +49,16 @@ def roll_back(
 
     Raises
     ------
+    UnknownSnapshotError
+        If there is no snapshot of that number.
     ArtefactMissingError, DamagedArtefactError
-        If there is no such snapshot, or its manifest is damaged.
+        If there is none to go back to, or its manifest is gone or damaged.
     SnapshotRefusedError
         If a file of it is missing or changed.
     """
     layout = open_store(store)
+    if number is not None:  # a slip of the keyboard is no run of the ledger
+        check_known(layout, number)
     if dry_run:
         return _rolled_back(layout, number, with_bytes, on_progress)
     with begin_run(store, kind="rollback") as run:

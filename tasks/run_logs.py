@@ -27,7 +27,7 @@ from storage.log_lines import (
     JsonLines,
     TextLines,
     fields_of,
-    hide_secrets,
+    message_of,
 )
 from storage.run_logs import RunLog, logged_runs, read_run_log, remove_old_logs
 from storage.runs import UnknownRunError
@@ -131,7 +131,7 @@ class _Listener(logging.Handler):
         if len(records) == MOST_OVERHEARD:
             message, fields = "more of this call is not logged", {}
         else:
-            message, fields = hide_secrets(record.getMessage()), fields_of(record)
+            message, fields = message_of(record), fields_of(record)
         records.append(
             {
                 "level": record.levelno,

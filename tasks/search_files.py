@@ -94,11 +94,12 @@ def encode_file(
 
 def query_of_file(store: str, path: str, config: PipelineConfig, *, generation: str) -> QueryFile:
     """Encode an audio file, and say of it what the tables say of a track; as `encode_file`."""
-    from musichash_core.inference import MusicModels, encode_track
-
     with _ONE_AT_A_TIME:
-        models = loaded_models(store, generation, config.feature_fingerprint)
+        # First, because a file that cannot be used is told sooner than torch is loaded.
         extracted = extract_file(path, config)
+        from musichash_core.inference import MusicModels, encode_track
+
+        models = loaded_models(store, generation, config.feature_fingerprint)
         if isinstance(models, MusicModels):
             encoded = encode_track(models, extracted.track)
         else:

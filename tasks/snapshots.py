@@ -1,6 +1,6 @@
 """What was published: the snapshots of a store, and whether every byte of them is there.
 
-Public: `list_all`, `show`, `pointed_number`, `verify_everything`.
+Public: `list_all`, `show`, `pointed_number`, `check_known`, `verify_everything`.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from storage.atomic import FileDigest
-from storage.errors import StoreError
+from storage.errors import StoreError, UnknownSnapshotError
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.published import read_table, require_snapshot
 from storage.receipts import read_receipt
@@ -22,6 +22,8 @@ from storage.snapshots import (
 )
 from storage.store import open_store
 from storage.verify import absent_partitions, check_sizes, verify_all
+
+N_NAMED_SNAPSHOTS = 5
 
 
 def list_all(store: str) -> dict[str, Any]:
@@ -73,10 +75,13 @@ def show(store: str, number: int) -> dict[str, Any]:
 
     Raises
     ------
+    UnknownSnapshotError
+        If there is no such snapshot.
     ArtefactMissingError, DamagedArtefactError
-        If there is no such snapshot, or its manifest is damaged.
+        If its manifest is gone or damaged.
     """
     layout = open_store(store)
+    check_known(layout, number)
     snapshot = read_snapshot(layout, number)
     current, _ = pointed_number(layout)
     problems = [asdict(finding) for finding in check_sizes(layout, snapshot)]
@@ -103,6 +108,24 @@ def pointed_number(layout: StoreLayout) -> tuple[int | None, str | None]:
     except StoreError as error:
         return number, str(error)
     return number, None
+
+
+def check_known(layout: StoreLayout, number: int) -> None:
+    """Refuse a number that no snapshot has; the one that is pointed at is a snapshot, even if gone.
+
+    Raises
+    ------
+    UnknownSnapshotError
+        It names the latest ones.
+    """
+    numbers = list_snapshots(layout)
+    current, _ = pointed_number(layout)
+    if number not in {*numbers, current}:
+        shown = ", ".join(map(str, numbers[-N_NAMED_SNAPSHOTS:])) or "none"
+        raise UnknownSnapshotError(
+            f"there is no snapshot {number} in {layout.root}; the latest are: {shown} ('musichash "
+            "snapshots list' lists all)"
+        )
 
 
 def _readable_others(layout: StoreLayout, number: int) -> list[Snapshot]:

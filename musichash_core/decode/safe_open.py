@@ -37,7 +37,9 @@ def open_beneath(root: str, path_raw: bytes) -> int:
     """
     parts = path_raw.split(b"/")
     if path_raw.startswith(b"/") or b".." in parts or b"\0" in path_raw:
-        raise DecodeError("outside-root", f"path {path_raw!r} does not stay below the root {root}")
+        raise DecodeError(
+            "outside-root", f"path {_shown(path_raw)} does not stay below the root {root}"
+        )
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         parent = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -49,7 +51,7 @@ def open_beneath(root: str, path_raw: bytes) -> int:
         raise _as_decode_error(error, path_raw) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise DecodeError("not-a-regular-file", f"{path_raw!r} is not a regular file")
+        raise DecodeError("not-a-regular-file", f"{_shown(path_raw)} is not a regular file")
     return descriptor
 
 
@@ -69,7 +71,13 @@ def _as_decode_error(error: OSError, path_raw: bytes) -> DecodeError:
         errno.ENOTDIR: "not-a-regular-file",
         errno.ENXIO: "not-a-regular-file",
     }.get(error.errno or 0, "read-error")
-    return DecodeError(code, f"{path_raw!r} cannot be opened: {error.strerror}")
+    # What the system says of a link that is not followed, 'too many levels', misleads.
+    reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+    return DecodeError(code, f"{_shown(path_raw)} cannot be opened: {reason}")
+
+
+def _shown(path_raw: bytes) -> str:
+    return repr(path_raw.decode("utf-8", "backslashreplace"))
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def replica_address(
     if found is None:
         raise ReplicaAddressError(
             f"{url!r} is no address of a replica; it has the form s3://BUCKET/PREFIX, in letters, "
-            "digits and '._=-', such as s3://my-music/store"
+            "digits and '._=-', the bucket of 3 to 63, such as s3://my-music/store"
         )
     if not any(environment.get(name) for name in CREDENTIAL_VARIABLES):
         raise ReplicaAddressError(

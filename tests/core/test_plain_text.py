@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from musichash_core.plain_text import escape_controls, escape_controls_in_json, remove_controls
+from musichash_core.plain_text import (
+    escape_controls,
+    escape_controls_in_json,
+    remove_controls,
+    unescape_controls,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +30,21 @@ from musichash_core.plain_text import escape_controls, escape_controls_in_json, 
 )
 def test_characters_that_act_are_shown_as_escapes(text, shown):
     assert escape_controls(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        ("a\\nb\\r\\tc\\x00", "a\nb\r\tc\0"),
+        ("\\u202egpj.exe\\u202c \\U000e0041", "\u202egpj.exe\u202c \U000e0041"),
+        ("caf\\xe9 \\x41", "caf\\xe9 \\x41"),  # nothing that acts: never written by us
+        ("\\ud800 \\U00110000", "\\ud800 \\U00110000"),  # no characters
+        ("back\\slash 100% 🎵", "back\\slash 100% 🎵"),
+    ],
+    ids=ascii,
+)
+def test_what_is_shown_leads_back_to_the_text(shown, text):
+    assert unescape_controls(shown) == text
 
 
 def test_escaped_json_is_the_same_document():

@@ -359,7 +359,8 @@ def test_collections_are_listed_and_removed(musichash, tmp_path):
     register_collection(layout, Collection("radio", "/mnt/radio"))
     listed = musichash("collections", "list", "--store", layout.root, "--json")
     assert json.loads(listed.out)["collections"][0]["root"] == "/mnt/radio"
-    assert "deregistered" in musichash("collections", "remove", "radio", "--store", layout.root).out
+    said = musichash("collections", "remove", "radio", "--store", layout.root).out
+    assert "is deregistered; a run stops before its tracks leave: give the next one --allow" in said
     again = musichash("collections", "remove", "radio", "--store", layout.root)
     assert (again.code, "no collection 'radio'" in again.err) == (2, True)
 
@@ -367,5 +368,7 @@ def test_collections_are_listed_and_removed(musichash, tmp_path):
 def test_status_of_a_store_without_backfills(musichash, tmp_path):
     create_store(tmp_path / "store")
     status = ("backfill", "--status", "--store", tmp_path / "store")
-    assert "no such backfill" in musichash(*status).out
+    assert "no backfill was begun in this store" in musichash(*status).out
+    named = musichash(*status, "--collection", "radio").out
+    assert "no backfill collection-radio was begun in this store" in named
     assert json.loads(musichash(*status, "--json").out) == {"backfills": []}

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def test_help_has_a_summary_and_an_example_that_names_the_command(musichash, nam
     assert re.search(r"Examples?:", spoken.out)
     assert f"musichash {' '.join(names)} " in spoken.out
     assert len(COMMANDS[names].help.split("\n")[0]) > 20
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_lines_of_help_are_as_long_as_the_terminal_allows(musichash, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for names in (("run",), ("models", "rollback"), ("server",)):
+        command = typer.main.get_command(cli.app)
+        for name in names:
+            command = command.commands[name]
+        spoken = [line.strip() for line in musichash(*names, "--help").out.splitlines()]
+        for paragraph in command.callback.__doc__.split("\n\n"):
+            if "[bold]" not in paragraph:
+                lines = textwrap.wrap(
+                    " ".join(paragraph.split()), width - 2, break_on_hyphens=False
+                )
+                at = spoken.index(lines[0])
+                assert spoken[at : at + len(lines)] == lines
 
 
 def test_without_arguments_the_commands_are_listed(musichash):
@@ -577,7 +595,7 @@ def test_report_writes_one_page_where_it_is_told(musichash, nights, tmp_path, ti
 
 @pytest.mark.parametrize("command", ["plan", "status", "failures", "verify", "report", "extract"])
 def test_a_missing_store_is_named_and_not_made(musichash, tmp_path, command):
-    said = complaint(musichash(command, "--store", tmp_path / "none"), 1)
+    said = complaint(musichash(command, "--store", tmp_path / "none"), 2)
     assert f"{tmp_path / 'none'} is not a musichash store; create one with 'musichash run" in said
     assert not (tmp_path / "none").exists()
 
@@ -626,6 +644,7 @@ def test_verify_finds_a_flipped_byte_a_missing_and_a_left_over_file(musichash, n
     spoken = musichash("verify", "--store", store)
     assert spoken.code == 1
     assert "3 problem(s)" in spoken.out
+    assert f"'musichash reconcile --store {store} --dry-run' says" in spoken.out
 
 
 def test_features_deleted_by_hand_are_made_again_and_the_store_verifies(

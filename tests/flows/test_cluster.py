@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,13 @@ from distributed.scheduler import KilledWorker
 
 from flows import cluster, cluster_contact
 from flows.cluster import DeadlyCallError, Workers
-from flows.cluster_contact import SchedulerError, WorkerCodeError
+from flows.cluster_contact import (
+    InCommon,
+    SchedulerError,
+    UnseenFolderError,
+    WorkerCodeError,
+    call_checked,
+)
 from flows.cluster_settings import ClusterSettings
 
 pytestmark = pytest.mark.integration
@@ -160,6 +168,35 @@ def test_a_wrong_scheduler_address_gives_one_sentence(monkeypatch, address):
 
 
 # --- an existing scheduler ---
+
+
+def test_a_worker_that_does_not_see_a_folder_ends_the_work_before_tracks_seem_to_vanish(
+    elsewhere, tmp_path
+):
+    """The worker's view is that of a machine on which nothing is mounted: its folder is empty."""
+    music = tmp_path / "music"
+    music.mkdir()
+    for name in ("a.ogg", "b.ogg", ".hidden"):
+        (music / name).touch()
+    where = ClusterSettings(scheduler=elsewhere.address)
+    queue = deque([(0.0,)])
+    with Workers(where, folders=[str(music), str(tmp_path)]) as workers:
+        seen = InCommon.of([str(music)])
+        assert sorted(seen.landmarks[0]) == ["a.ogg", "b.ogg"]
+        (music / "a.ogg").unlink()  # one is enough
+        assert workers.client.submit(call_checked, seen, time.strftime, "x").result() == "x"
+        # The same worker, checked before, is not asked again; another run asks for itself.
+        (music / "b.ogg").unlink()
+        assert workers.client.submit(call_checked, seen, time.strftime, "y").result() == "y"
+        unseen = replace(seen, landmarks=(("b.ogg", "c.ogg"),))
+        with pytest.raises(UnseenFolderError, match=rf"the worker tcp://.* in {music}; mount it"):
+            workers.client.submit(call_checked, unseen, time.strftime, "z").result()
+        assert list(workers.fan_out(time.sleep, queue)) == [((0.0,), None)]  # empty here as well
+        shutil.rmtree(music)
+        with pytest.raises(UnseenFolderError, match="does not see"):
+            workers.client.submit(
+                call_checked, InCommon(seen.code, (str(music),), ((),)), time.strftime, "z"
+            ).result()
 
 
 class Elsewhere(NamedTuple):

@@ -1,20 +1,33 @@
-"""`flows.cluster_settings`, `flows.cluster_kinds`: what may be asked for, what it becomes."""
+"""`flows.cluster_settings`, `.cluster_needs`, `.cluster_kinds`: what is asked for, and becomes."""
 
 import importlib.util
 import json
+import re
 import stat
 
 import dask
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from dask_kubernetes.operator import make_cluster_spec
 from typer.testing import CliRunner
 
+from flows import cluster_contact
 from flows.cli import app
-from flows.cluster_kinds import ClusterStartError, dask_settings, kubernetes_spec, start_cluster
+from flows.cluster import Workers
+from flows.cluster_contact import SchedulerError
+from flows.cluster_kinds import dask_settings, kubernetes_spec, start_cluster
+from flows.cluster_needs import ClusterStartError, check_needs
 from flows.cluster_settings import ClusterSettings, KubernetesPods, read_cluster_settings
 from musichash_core.errors import ConfigError
 
 TLS = {"ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem"}
+FILES = "\n".join(f'{name} = "{file}"' for name, file in TLS.items())
 
 
 def written(folder, text):
@@ -31,6 +44,16 @@ def written(folder, text):
         ({"scheduler": "tls://head:8786"}, "asks for certificates"),
         ({"ssh": {"hosts": ["a", "b"]}}, "a cluster over SSH starts its scheduler without TLS"),
         ({"ssh": {"hosts": ["a"]}, "insecure": True}, "ssh.hosts: .*at least 2"),
+        ({"scheduler": "tcp://127.0.0.1:1", "tls": TLS}, "in the clear.* begin its address with"),
+        ({"scheduler": "127.0.0.1:1", "tls": TLS}, "in the clear.* begin its address with tls://"),
+        (
+            {"ssh": {"hosts": ["a", "b"]}, "insecure": True, "n_workers": 4},
+            "give ssh.workers_per_host",
+        ),
+        (
+            {"scheduler": "tcp://127.0.0.1:1", "worker_memory_bytes": 1 << 30},
+            "'dask worker --memory-limit'",
+        ),
         ({"slurm": {}}, "a cluster on SLURM starts its scheduler here without TLS"),
         ({"slurm": {"walltime": "soon"}, "insecure": True}, "slurm.walltime"),
         ({"kubernetes": {"image": "i"}, "tls": TLS}, "pods talk without TLS"),
@@ -100,11 +123,107 @@ def test_with_certificates_nothing_in_the_clear_is_accepted():
             assert dask.config.get(f"distributed.comm.tls.{role}.key") == "key.pem"
 
 
-def test_certificates_that_cannot_be_read_are_named(tmp_path):
-    files = {name: str(tmp_path / value) for name, value in TLS.items()}
-    settings = ClusterSettings(slurm={}, tls=files)
-    with pytest.raises(ClusterStartError, match=r"ca\.pem cannot be read"):
-        start_cluster(settings)
+@pytest.fixture
+def files(tmp_path):
+    """An authority, a certificate of it with its key, and another key."""
+    authority = trustme.CA()
+    own, other = authority.issue_cert("localhost"), authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    own.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    other.private_key_pem.write_to_path(str(tmp_path / "other.pem"))
+    (tmp_path / "text.pem").write_text("no certificate")
+    locked = load_pem_private_key(own.private_key_pem.bytes(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+    )
+    (tmp_path / "locked.pem").write_bytes(locked)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("which", "name", "sentence"),
+    [
+        ("ca_file", "no.pem", r"tls\.ca_file: .*/no\.pem cannot be read \(No such file"),
+        ("key_file", "no.pem", r"tls\.key_file: .*/no\.pem cannot be read"),
+        ("ca_file", "text.pem", r"text\.pem holds no certificate in PEM"),
+        (
+            "cert_file",
+            "text.pem",
+            r"text\.pem and tls\.key_file: .*/key\.pem are not a certificate",
+        ),
+        ("key_file", "other.pem", r"other\.pem are not a certificate .* its own key"),
+        ("key_file", "locked.pem", r"locked\.pem are not .* without a password"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_named(files, which, name, sentence):
+    given = {each: str(files / value) for each, value in TLS.items()}
+    check_needs(ClusterSettings(scheduler="tls://localhost:1", tls=given))
+    settings = ClusterSettings(
+        scheduler="tls://localhost:1", tls=given | {which: str(files / name)}
+    )
+    with pytest.raises(ClusterStartError, match=sentence):
+        check_needs(settings)
+
+
+def test_what_certificates_ask_of_dask_ends_with_the_workers(files, monkeypatch):
+    monkeypatch.setattr(cluster_contact, "CONNECT_TIMEOUT", "1s")
+    given = {each: str(files / value) for each, value in TLS.items()}
+    encryption = "distributed.comm.require-encryption"
+    assert not dask.config.get(encryption)
+    with Workers(ClusterSettings(scheduler="tls://127.0.0.1:9", tls=given)) as workers:
+        with pytest.raises(SchedulerError, match="no Dask scheduler answers"):
+            _ = workers.client
+        assert dask.config.get(encryption) is True
+    assert not dask.config.get(encryption)
+
+
+def test_a_key_for_ssh_that_is_not_there_is_named(tmp_path):
+    hosts = {"hosts": ["a", "b"], "client_key": str(tmp_path / "id")}
+    with pytest.raises(ClusterStartError, match=r"ssh\.client_key: .*/id cannot be read"):
+        start_cluster(ClusterSettings(ssh=hosts, insecure=True))
+
+
+def test_a_night_with_missing_certificates_ends_before_its_scan(files):
+    path = written(files, f'scheduler = "tls://localhost:1"\n[tls]\n{FILES}')
+    (files / "key.pem").unlink()
+    store = files / "store"
+    result = CliRunner().invoke(
+        app,
+        ["run", "--catalogue", str(files), "--store", str(store), "--cluster", str(path)],
+    )
+    assert isinstance(result.exception, ClusterStartError)
+    assert result.exception.is_wrong_input
+    assert "scan" not in result.output
+    assert not store.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ({}, None),
+        ({"n_workers": 3}, 3),
+        ({"scheduler": "tcp://127.0.0.1:1"}, None),
+        ({"scheduler": "tcp://127.0.0.1:1", "n_workers": 5}, 5),
+        ({"ssh": {"hosts": ["a", "b", "c"], "workers_per_host": 8}, "insecure": True}, 16),
+        ({"slurm": {"workers_per_job": 8}, "n_workers": 16, "insecure": True}, 128),
+        ({"slurm": {}, "insecure": True}, 1),
+        ({"kubernetes": {"image": "i"}, "n_workers": 8, "insecure": True}, 8),
+        ({"cuda": True}, None),
+    ],
+)
+def test_the_workers_that_are_described_are_counted(given, number):
+    assert ClusterSettings(**given).n_described == number
+
+
+def test_a_plan_counts_on_the_workers_of_the_file(files, tones):
+    text = f"n_workers = 4\n[slurm]\nworkers_per_job = 8\n[tls]\n{FILES}"
+    path = written(files, text)
+    arguments = ["--catalogue", str(tones), "--store", str(files / "store"), "--json"]
+    for command in (["plan"], ["run", "--dry-run"]):
+        result = CliRunner().invoke(
+            app, [*command, *arguments, "--labels", "none", "--cluster", str(path)]
+        )
+        assert json.loads(result.stdout)["workers"] == 32
 
 
 @pytest.mark.skipif(importlib.util.find_spec("dask_cuda") is not None, reason="it is installed")
@@ -158,6 +277,7 @@ def test_a_job_script_has_processors_memory_gpu_and_one_thread_per_worker(monkey
     assert "--nthreads 1 " in script
     assert "--nworkers 4 " in script
     assert "--resources GPU=1" in script
+    assert "--dashboard-address 127.0.0.1:0" in script
 
 
 # --- Kubernetes: what the operator is given ---
@@ -215,6 +335,19 @@ def test_files_of_keys_in_the_examples_are_not_shipped(request):
     folder = request.config.rootpath / "deploy"
     assert [path for path in folder.rglob("*") if path.suffix in {".pem", ".key"}] == []
     assert all(not path.stat().st_mode & stat.S_ISUID for path in folder.rglob("*"))
+
+
+def test_what_dask_shows_without_certificates_stays_on_loopback(request):
+    deploy = request.config.rootpath / "deploy"
+    starting = {
+        path.name: path.read_text()
+        for path in deploy.rglob("*")
+        if path.suffix in {".yaml", ".toml"} and "--no-dashboard" in path.read_text()
+    }
+    assert {"compose.yaml", "scheduler.yaml", "workers.yaml", "scheduler.toml"} <= starting.keys()
+    for name, text in starting.items():
+        n_loopback = len(re.findall(r"--dashboard-address[= ]127\.0\.0\.1:0\b", text))
+        assert n_loopback == text.count("--no-dashboard"), name
 
 
 def test_the_examples_of_clusters_are_what_the_program_reads(request):

@@ -1,6 +1,7 @@
 """The command ``duplicates``: its answers for people and for programs, and what it refuses."""
 
 import importlib
+import io
 import json
 import shutil
 import sys
@@ -8,7 +9,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
+from flows.commands_duplicates import pairs_table
 from storage.generations import select_generation
 from storage.runs import start_run
 from storage.store import create_store
@@ -62,6 +65,17 @@ def test_people_read_groups_and_what_lies_twice(musichash, made):
     assert "softer.wav" in spoken.out
     assert "exact: " in spoken.out
     assert "again.ogg = " in spoken.out
+
+
+def test_the_two_tracks_of_a_doubtful_pair_stand_on_lines_of_their_own():
+    pair = dict.fromkeys(("bit_error_rate", "chromaprint_error", "compared_s"))
+    pair |= {"tier": "likely-same", "relation": "excerpt", "reason": "12 s match"}
+    pair |= {"first_path": "/music/a.ogg", "second_path": "/music/b\nc.ogg"}
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(pairs_table([pair]))
+    first, second = (line for line in shown.getvalue().splitlines() if "/music/" in line)
+    assert first.rstrip().endswith(" /music/a.ogg")
+    assert second.strip() == r"/music/b\nc.ogg"
 
 
 def test_programs_read_json_and_bars_go_elsewhere(musichash, made):

@@ -61,6 +61,12 @@ def test_the_second_night_decodes_trains_and_encodes_nothing(nights):
     assert second == first
 
 
+def test_stages_of_the_process_that_writes_count_their_cpu_time_too(nights):
+    stages = nights.second.stages
+    assert all(stages[name]["cpu_s"] > 0 for name in ("plan", "index", "report"))
+    assert nights.second.cpu_s == pytest.approx(sum(one["cpu_s"] for one in stages.values()))
+
+
 def test_the_second_night_publishes_nothing_and_says_so(nights):
     assert nights.first.account["is_new_snapshot"]
     assert not nights.second.account["is_new_snapshot"]

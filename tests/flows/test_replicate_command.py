@@ -141,6 +141,7 @@ def test_clearing_and_rolling_back_say_what_they_do(musichash, store, replica):
         ({"AWS_ENDPOINT_URL": "nas:9000"}, (), 2, "'nas:9000' is no endpoint"),
         ({}, ("--endpoint", "http://127.0.0.1:9"), 1, "127.0.0.1:9 cannot be reached"),
         ({}, ("--from", "music/store"), 2, "it has the form s3://BUCKET/PREFIX"),
+        ({}, ("--from", "s3://ab/music"), 2, "the bucket of 3 to 63, such as"),
         ({}, ("--from", "s3://music/a/../b"), 2, "it has the form s3://BUCKET/PREFIX"),
         ({}, ("--from", "s3://nowhere/a"), 1, "there is no bucket 'nowhere'"),
         ({}, ("--from", "s3://music/nothing"), 1, "s3://music/nothing is no replica of a store"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from storage.errors import StoreError
 from storage.runs import finish_run, read_runs, start_run
 from storage.store import create_store
 from tasks.ledger import begin_run
@@ -70,3 +71,14 @@ def test_status_says_who_writes(musichash, store):
     with begin_run(str(store.root), kind="nightly") as run:
         spoken = musichash("status", "--store", store.root)
     assert f"writes now: nightly run {run.record.run_id}, pid " in spoken.out
+
+
+def test_a_run_that_stopped_names_the_command_that_tells_why(musichash, store):
+    root = str(store.root)
+    assert "tells why" not in musichash("status", "--store", root).out
+    with pytest.raises(StoreError, match="no music"), begin_run(root, kind="nightly") as run:
+        raise StoreError("no music")
+    command = f"musichash logs {run.record.run_id} --store {root}"
+    for asked in (("status",), ("runs", run.record.run_id)):
+        assert f"'{command}' tells why" in musichash(*asked, "--store", root).out
+    assert "no music" in musichash(*command.split()[1:]).out

@@ -58,8 +58,16 @@ def test_filters_and_radius_narrow_the_answer(musichash, catalogue):
 def test_a_table_says_how_many_tracks_pass(musichash, catalogue):
     store, ids = catalogue
     spoken = musichash("search", "--store", store, "--track", ids[3], "--genre", "jazz")
-    assert "20 of 40 tracks that pass the filters (32 bits)" in " ".join(spoken.out.split())
+    assert "20 of 40 tracks that pass the filters (32 bits)\n" in spoken.out
     assert spoken.out.count("jazz") == 10
+
+
+def test_an_answer_without_a_track_has_no_empty_table(musichash, catalogue):
+    store, ids = catalogue
+    spoken = musichash("search", "--store", store, "--track", ids[3], "--duration", "9000-")
+    title, rest = spoken.out.splitlines()
+    assert title.endswith("among 0 of 40 tracks that pass the filters (32 bits)")
+    assert (rest, spoken.code) == ("no track is left to show", 0)
 
 
 def test_reasons_are_told_and_nothing_acts_on_the_terminal(musichash, catalogue):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +72,7 @@ def walk(routes, before):
             found.extend([method, path] for method in (methods or ["files"]))
 
 found = []
-walk(_app(state).routes, "")
+walk(_app(ServerSettings(), state).routes, "")
 print(json.dumps(found))
 """
 """Every route that the server's own router knows, also those that it does not document."""
@@ -307,6 +308,66 @@ def test_websockets_want_the_credentials_too(live):
 
 
 @pytest.mark.integration
+def test_what_strangers_send_in_place_of_credentials_is_refused_without_a_word(live):
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed
+
+    async def send(path, message):
+        address = f"ws://127.0.0.1:{live.port}{path}"
+        async with connect(address, subprotocols=["prefect"], proxy=None) as connection:
+            await connection.send(message)
+            await asyncio.wait_for(connection.recv(), 30)
+
+    for secret in ("müsic:hash".encode(), b"\xff:x", b":"):
+        login = {"Authorization": "Basic " + base64.b64encode(secret).decode()}
+        answer = httpx.get(f"{live.origin}/api/admin/version", headers=login, timeout=LONG_S)
+        assert answer.status_code == 401
+    for _, path in sorted(SOCKETS):
+        for message in ("x", "[]", '{"type": "auth", "token": "müsic"}', '{"token": 5}', b"{}"):
+            with pytest.raises(ConnectionClosed) as refused:
+                asyncio.run(send(path, message))
+            assert refused.value.rcvd.code == 1008
+    assert "Traceback" not in live.log.read_text()
+
+
+@pytest.mark.integration
+def test_pages_may_be_framed_by_nobody_and_load_nothing_from_elsewhere(live):
+    for path in ("/", "/v2/dashboard", "/api/health", "/ui-settings"):
+        headers = httpx.get(f"{live.origin}{path}", timeout=LONG_S).headers
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'; script-src 'self' " in headers["content-security-policy"]
+        assert "server" not in headers
+
+
+@pytest.mark.integration
+def test_many_writers_at_once_wait_for_one_another(live):
+    """Prefect alone answers most of them with 503, and its automations miss what happens."""
+    n_runs = 24
+    with httpx.Client(base_url=live.origin, headers=live.login, timeout=LONG_S) as client:
+        token = client.get("/api/csrf-token", params={"client": "many"}).json()["token"]
+        client.headers.update({"Prefect-Csrf-Client": "many", "Prefect-Csrf-Token": token})
+        flow = client.post("/api/flows/", json={"name": "busy"}).json()["id"]
+
+        def run_and_fail(_):
+            wanted = {"flow_id": flow, "tags": ["musichash"], "state": {"type": "RUNNING"}}
+            made = client.post("/api/flow_runs/", json=wanted)
+            if made.status_code != 201:
+                return made.status_code
+            path = f"/api/flow_runs/{made.json()['id']}/set_state"
+            return client.post(path, json={"state": {"type": "FAILED"}}).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(run_and_fail, range(n_runs))) == {201}
+        until = time.monotonic() + LONG_S
+        seen = {"filter": {"event": {"name": ["prefect.automation.triggered"]}}, "limit": 50}
+        while client.post("/api/events/filter", json=seen).json()["total"] < n_runs:
+            assert time.monotonic() < until, "automations have missed runs that failed"
+            time.sleep(0.5)
+    assert "database is locked" not in live.log.read_text()
+
+
+@pytest.mark.integration
 def test_pages_are_served_and_call_the_right_port(live):
     settings = httpx.get(f"{live.origin}/ui-settings", timeout=LONG_S).json()
     assert settings["api_url"] == f"{live.origin}/api"
@@ -366,7 +427,7 @@ def test_a_flow_runs_with_it_where_the_environment_asks(live, tmp_path):
         token = client.get("/api/csrf-token", params={"client": "test"}).json()["token"]
         runs = client.post(
             "/api/flow_runs/filter",
-            json={},
+            json={"flows": {"name": {"any_": ["small"]}}},
             headers={"Prefect-Csrf-Client": "test", "Prefect-Csrf-Token": token},
         ).json()
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
@@ -547,6 +608,8 @@ def test_an_address_that_others_reach_needs_a_proxy_with_tls(host):
         "https://user:password@music.example.org",
         "https://music.example.org:port",
         "music.example.org",
+        "https://m\u00fcsik.example.org",
+        "https://music.example.org;script-src",
     ],
 )
 def test_a_proxy_is_named_by_its_origin(proxy):

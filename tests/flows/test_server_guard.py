@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FLOW = """
-import psutil
+import httpx, psutil
 from flows.environment import prepare_environment
 prepare_environment(quiet=True)
 from flows.server_guard import end_server_with_us, serve_within_process
@@ -24,14 +24,23 @@ def double(number):
 def small():
     end_server_with_us()
     assert double(21) == 42
-    return [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    (port,) = [
+        one.laddr.port for one in psutil.Process().net_connections("tcp") if one.status == "LISTEN"
+    ]
+    strangers = [
+        httpx.post(f"http://127.0.0.1:{port}/api/{path}", headers=headers, json={}).status_code
+        for path in ("flow_runs/filter", "block_documents/filter", "deployments/")
+        for headers in ({}, {"Origin": "https://evil.example"})
+    ]
+    children = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    return children, set(strangers)
 
 print(small())
 """
 
 
 @pytest.mark.slow  # half a minute: a server makes its database
-def test_the_server_is_no_process_and_records_the_run(tmp_path):
+def test_the_server_is_no_process_lets_nobody_in_and_records_the_run(tmp_path):
     clean = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(
         [sys.executable, "-c", FLOW],
@@ -41,7 +50,7 @@ def test_the_server_is_no_process_and_records_the_run(tmp_path):
         timeout=240,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "([], {401})\n", "")
     with sqlite3.connect(tmp_path / "prefect.db") as database:
         flows = database.execute("select state_name from flow_run").fetchall()
         tasks = database.execute("select state_name from task_run").fetchall()

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from storage.atomic import FileDigest
+from storage.runs import read_runs
 from storage.snapshots import Snapshot, publish_snapshot
 from storage.store import create_store
 
@@ -41,9 +42,23 @@ def test_a_snapshot_without_its_files_is_not_gone_back_to(musichash, bare_store)
     spoken = musichash("snapshots", "rollback", "--store", bare_store.root)
     assert spoken.code == 1
     assert "error: snapshot 1 is not whole (index/c is missing" in spoken.err
-    assert musichash("snapshots", "rollback", "9", "--store", bare_store.root).code == 1
     spoken = musichash("snapshots", "show", "1", "--store", bare_store.root)
     assert "index/c: missing" in spoken.out
+
+
+@pytest.mark.parametrize("asked", [("snapshots", "rollback"), ("snapshots", "show")], ids=" ".join)
+def test_a_number_that_no_snapshot_has_is_wrong_input_and_no_run(musichash, bare_store, asked):
+    before = read_runs(bare_store)
+    spoken = musichash(*asked, "9", "--store", bare_store.root)
+    assert spoken.code == 2
+    assert "error: there is no snapshot 9 in" in spoken.err
+    assert "the latest are: 1, 2 ('musichash snapshots list'" in spoken.err
+    assert read_runs(bare_store) == before
+    # One that was published, and whose manifest is gone, is damage.
+    bare_store.current_path.write_text("3\n")
+    spoken = musichash(*asked, "3", "--store", bare_store.root)
+    assert spoken.code == 1
+    assert "the manifest of snapshot 3 is missing" in spoken.err
 
 
 def test_how_many_snapshots_to_keep_must_be_said(musichash, bare_store):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import pytest
 
@@ -55,6 +56,13 @@ def test_a_line_is_short_whatever_it_is_about():
     line = json.loads(JsonLines().format(record("m" * 10_000, path="p" * 10_000)))
     assert len(line["message"]) == LONGEST_MESSAGE
     assert len(line["path"]) == LONGEST_VALUE
+
+
+def test_a_hostile_text_costs_little():
+    started = time.process_time()
+    line = json.loads(JsonLines().format(record("%s", "://a:" * 400_000)))
+    assert line["message"].startswith("://a:")
+    assert time.process_time() - started < 5.0  # without a bound: hours
 
 
 def test_an_error_is_named():

@@ -1,5 +1,6 @@
 """Rows of an open table, read by row group, are those of the whole table."""
 
+import os
 from contextlib import closing
 
 import numpy as np
@@ -85,6 +86,41 @@ def test_tracks_of_many_row_groups_are_found_by_any_name(opened, layout):
         assert isinstance(found[1], UnknownTrackError)
         with pytest.raises(UnknownTrackError, match="3 published tracks have the id or path"):
             names.row(whole["track_id"][13].as_py()[:18])
+
+
+ODD_PATHS = ["line\nbreak.ogg", "\u202egpj.ogg", "caf\\xe9.ogg", "back\\new.ogg", "plain.ogg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("line\nbreak.ogg", "line\nbreak.ogg"),
+        ("line\\nbreak.ogg", "line\nbreak.ogg"),  # as every command shows it
+        ("\\u202egpj.ogg", "\u202egpj.ogg"),
+        (os.fsdecode(b"caf\xe9.ogg"), "caf\\xe9.ogg"),  # as a shell passes it
+        (os.fsdecode(b"/music/caf\xe9.ogg"), "caf\\xe9.ogg"),
+        ("caf\\xe9.ogg", "caf\\xe9.ogg"),
+        ("back\\new.ogg", "back\\new.ogg"),
+    ],
+    ids=ascii,
+)
+def test_a_track_is_found_by_the_name_on_disk_and_by_the_name_on_the_screen(
+    layout, made_up, name, path
+):
+    logits = np.random.default_rng(0).standard_normal((len(ODD_PATHS), 16))
+    made_up.publish_made_up(str(layout.root), logits, path=ODD_PATHS)
+    with ServedCatalogue(layout) as catalogue, catalogue.serving() as served:
+        assert TrackNames(served).row(name) == ODD_PATHS.index(path)
+
+
+@pytest.mark.parametrize("name", [chr(0xDCE9), chr(0xD800), "\\ud800", "\0"], ids=ascii)
+def test_a_name_that_is_no_text_is_an_unknown_one(opened, layout, name):
+    with (
+        ServedCatalogue(layout) as catalogue,
+        catalogue.serving() as served,
+        pytest.raises(UnknownTrackError, match="nearest path is 'album"),
+    ):
+        TrackNames(served).row(name)
 
 
 def test_the_nearest_path_of_many_is_found_by_its_words(opened, layout, monkeypatch):

@@ -79,8 +79,11 @@ def test_a_killed_creation_can_be_repeated(kill_points):
 def test_what_is_no_store_is_named_with_the_way_to_make_one(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(ArtefactMissingError, match=r"is not a musichash store; create one with"):
+    with pytest.raises(
+        ArtefactMissingError, match=r"is not a musichash store; create one with"
+    ) as caught:
         open_store(tmp_path / name)
+    assert caught.value.is_wrong_input
 
 
 def test_a_file_is_not_made_a_store(tmp_path):
@@ -144,22 +147,6 @@ def test_neighbours_with_similar_names_are_apart(tmp_path):
 
 
 # --- places that cannot be written ---------------------------------------------------------------
-
-
-@pytest.fixture
-def mounted():
-    """Give a function that mounts; skips where that is not allowed."""
-    places = []
-
-    def mount(*options, at):
-        done = subprocess.run(["mount", *options, at], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-        places.append(at)
-
-    yield mount
-    for place in dict.fromkeys(reversed(places)):
-        subprocess.run(["umount", place], check=True)
 
 
 def test_a_read_only_store_can_be_asked_and_not_written(layout, tmp_path, mounted):

@@ -18,6 +18,7 @@ from musichash_core.records import SourceFile
 from storage.catalogue import Catalogue, CatalogueRow, write_catalogue
 from storage.code_health import health_path, read_health
 from storage.encoded_store import write_encoded
+from storage.errors import UnknownSnapshotError
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
 from storage.garbage import collect, plan_collection
 from storage.layout import StoreLayout
@@ -26,7 +27,7 @@ from storage.snapshots import current_snapshot, list_snapshots, read_snapshot
 from storage.store import open_store
 from storage.verify import verify_all
 from tasks.code_health import CodeHealthAlarmError, HealthTables, check_health
-from tasks.health_answers import UnknownSnapshotError, current_health, snapshot_health
+from tasks.health_answers import current_health, snapshot_health
 from tasks.health_table import escape_markdown, health_markdown, health_rows
 from tasks.index import publish
 from tasks.ledger import begin_run
@@ -452,3 +453,4 @@ def test_the_report_shows_an_alarm_first_and_draws_what_changed(nights):
 
 def test_markdown_shows_text_as_it_stands():
     assert escape_markdown("a*b_c |d| <e>\n# f") == r"a\*b\_c \|d\| \<e\> \# f"
+    assert escape_markdown("&lt;b&gt;") == r"\&lt;b\&gt;"  # or else it is shown as <b>

@@ -241,6 +241,18 @@ def test_the_page_shows_groups_and_pictures_and_nothing_from_elsewhere(published
         assert member["path"].rsplit("/", 1)[-1] in page
 
 
+def test_a_picture_stands_any_name_of_a_file(published, config, tmp_path):
+    found = find_duplicates(published, config)
+    answer = answer_of(found, SHOWN)
+    for pair in answer["pairs"]:
+        pair["first_path"] = "/music/A$AP \\frac{ Ke$ha.ogg"  # no formula, and not a whole one
+        pair["second_path"] = (
+            "/music/\N{SAXOPHONE} \u05e9\u05dc\u05d5\u05dd \u4f60.ogg"  # no glyphs
+        )
+    page = write_page(found, answer, str(tmp_path / "page.html"), n_pictures=1).read_text()
+    assert page.count("data:image/png;base64,") == 1
+
+
 def test_partitions_without_frames_are_said_and_passed_by(published, config):
     layout = open_store(published)
     snapshot = current_snapshot(layout)

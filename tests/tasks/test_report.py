@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from musichash_core.config import PipelineConfig
@@ -28,13 +29,14 @@ from storage.feature_store import FeaturePartitionWriter, StoredTrack
 from storage.generations import select_generation
 from storage.layout import StoreLayout
 from storage.runs import RunRecord, close_killed_runs, start_run
+from storage.schemas import FAILURES
 from storage.store import create_store, open_store
 from tasks.encode import encode_partition
 from tasks.index import publish
 from tasks.ledger import begin_run
 from tasks.report import write_report
 from tasks.report_codes import CodedTracks, separation
-from tasks.report_facts import run_facts
+from tasks.report_facts import failure_facts, run_facts
 from tasks.report_text import bytes_text, printable, seconds_text
 from tasks.report_training import OTHERS, training_facts
 
@@ -228,6 +230,15 @@ def test_page_explains_the_failure_and_counts_the_warning(page: Page) -> None:
     assert "length-differs" in page.text
 
 
+def test_tables_of_sentences_scroll_where_the_screen_is_narrow(page: Page) -> None:
+    section = page.source[page.source.index('<section id="failures">') :]
+    section = section[: section.index("<h3>Warnings</h3>")]
+    assert (
+        section.count("<table") == section.count('<div class="scroll"><table class="prose">') == 2
+    )
+    assert re.search(r"\.prose \{ min-width: \d+px; \}", page.source)
+
+
 def test_page_counts_labels_and_says_what_was_held_out(page: Page) -> None:
     assert re.search(r"jazz 4 \d", page.text)
     assert re.search(r"rock 2 \d", page.text)
@@ -290,6 +301,25 @@ def test_store_without_a_snapshot_says_what_to_do(tmp_path: Path) -> None:
         write_report(str(tmp_path / "store"), CONFIG)
     with pytest.raises(ArtefactMissingError, match="is not a musichash store"):
         write_report(str(tmp_path / "nothing"), CONFIG)
+
+
+def test_failures_that_the_next_run_tries_are_told_from_those_that_stay() -> None:
+    rows = [
+        ("a", "scan", "not-a-regular-file", False),  # as older versions wrote it
+        ("b", "extract", "timeout", True),
+        ("c", "extract", "truncated", False),
+        ("d", "scan", "truncated", True),
+    ]
+    columns = dict(
+        zip(("path", "stage", "code", "retryable"), zip(*rows, strict=True), strict=True)
+    )
+    rest = {"track_id": [""] * 4, "message": [""] * 4, "attempts": [1] * 4}
+    facts = failure_facts(pa.table(columns | rest, schema=FAILURES))
+    assert {group.code: group.is_retryable for group in facts.groups} == {
+        "not-a-regular-file": True,
+        "timeout": True,
+        "truncated": False,
+    }
 
 
 def test_one_track_without_label_makes_a_page(tmp_path: Path) -> None:

@@ -91,6 +91,13 @@ def test_a_run_that_fails_logs_why(store):
     assert run.state == "failed"
 
 
+def test_a_run_that_is_interrupted_says_so_in_words(store):
+    with pytest.raises(KeyboardInterrupt), begin_run(store, create=True) as run:
+        raise KeyboardInterrupt
+    last = read_run_log(open_store(store), run.record.run_id)[-1]
+    assert last["message"].startswith("run failed: it was interrupted (Ctrl-C")
+
+
 def test_nothing_is_logged_after_the_run(store):
     level = logging.getLogger(ROOT_LOGGER).level
     with begin_run(store, create=True) as run:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -151,6 +153,23 @@ def test_a_file_that_cannot_be_used_says_why_and_what_to_do(published, config, t
     assert raised.value.is_wrong_input
     with pytest.raises(QueryFileError, match="not-a-regular-file"):
         search_file(published.store, str(tmp_path), config)
+
+
+TOLD_AT_ONCE = """
+import sys
+from tasks.search import search_file
+from tasks.search_files import QueryFileError
+try:
+    search_file(sys.argv[1], sys.argv[2], None)
+except QueryFileError as error:
+    sys.exit("torch was loaded" if "torch" in sys.modules else f"only said: {error}")
+"""
+
+
+def test_a_file_that_cannot_be_used_is_told_before_torch_is_loaded(published, tmp_path):
+    command = [sys.executable, "-c", TOLD_AT_ONCE, published.store, str(tmp_path / "none.wav")]
+    spoken = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert spoken.stderr.startswith("only said: the file "), spoken.stderr
 
 
 def test_a_link_to_a_file_may_be_asked_about(published, config, tmp_path):

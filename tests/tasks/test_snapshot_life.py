@@ -1,13 +1,14 @@
 """Nights, then: list, go back, publish again, collect garbage, mend; as the commands do."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from musichash_core.errors import ParameterError
-from storage.errors import ArtefactMissingError, StoreLockedError
+from storage.errors import ArtefactMissingError, StoreError, StoreLockedError
 from storage.generations import selected_generation
 from storage.published import published_track_ids, require_snapshot
 from storage.runs import read_runs
@@ -85,6 +86,28 @@ def test_bytes_of_its_own_are_what_removing_it_frees(two_nights, config):
         sums["bytes"] for kind, sums in done["kinds"].items() if kind not in {"snapshot", "cache"}
     )
     assert freed == first["bytes_of_its_own"]
+
+
+def test_a_disk_that_is_full_to_the_last_byte_can_be_cleared(two_nights, config, mounted, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted("-t", "tmpfs", "-o", "size=24m", "tmpfs", at=disk)
+    store = str(disk / "store")
+    shutil.copytree(two_nights.store, store)
+    layout = open_store(store)
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "filler").write_bytes(bytes(32_000_000))
+    with pytest.raises(StoreError, match="No space left"):  # there is no report to make room
+        collect_garbage(store, config, keep=1)
+    (disk / "filler").unlink()
+    layout.report_path.write_bytes(bytes(400_000))
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "filler").write_bytes(bytes(32_000_000))
+    planned = plan_garbage(store, config, keep=1)
+    assert collect_garbage(store, config, keep=1)["bytes"] >= planned["bytes"] > 0
+    assert list_snapshots(layout) == [2]
+    assert not layout.report_path.exists()
+    assert verify_everything(store)["findings"] == []
 
 
 def test_what_cannot_be_read_is_listed_as_such(two_nights):

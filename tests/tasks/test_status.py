@@ -75,6 +75,16 @@ def test_status_is_plain_json_with_counts_and_paths(published):
         assert all(Path(path).read_bytes().startswith(b"PAR1") for path in paths)
 
 
+def test_what_the_scan_could_not_read_is_tried_again_by_every_run(catalogue, publish_all):
+    for hz in (220, 440, 880):
+        catalogue.add(f"{hz}.wav", hz)
+    (catalogue.root / "link.wav").symlink_to("440.wav")
+    catalogue.add_text("page.mp3")
+    published = publish_all(catalogue.root)
+    rows = {row["code"]: row["retryable"] for row in list_failures(published.store)}
+    assert rows == {"not-a-regular-file": True, "not-audio": False}
+
+
 def test_failures_come_with_cause_and_remedy(published):
     (row,) = list_failures(published.store)
     assert row["code"] == "not-audio"

@@ -59,6 +59,14 @@ def test_links_are_refused_wherever_they_stand(tree):
         assert opening_code(tree, path_raw) == "not-a-regular-file"
 
 
+def test_a_refusal_names_the_file_and_says_that_it_is_a_link(tree):
+    (tree / "caf\u00e9.wav").symlink_to("nowhere")
+    with pytest.raises(DecodeError, match=r"^'caf\u00e9\.wav' cannot .*: it is a symbolic link$"):
+        open_beneath(str(tree), "caf\u00e9.wav".encode())
+    with pytest.raises(DecodeError, match=r"^'folder' is not a regular file$"):
+        open_beneath(str(tree), b"folder")
+
+
 def test_what_is_no_regular_file_is_refused(tree):
     assert opening_code(tree, b"folder") == "not-a-regular-file"
     assert opening_code(tree, b".") == "not-a-regular-file"
