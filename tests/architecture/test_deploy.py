@@ -183,6 +183,6 @@ def test_one_command_of_a_clone_serves_a_folder_of_music(tmp_path):
     assert said.returncode == 0, said.stderr
     assert "server credentials --show" in said.stdout
     assert said.stdout.count("03:15 UTC") == 3
-    assert f"['{tmp_path / 'My Music'}']" in said.stdout
+    assert f"catalogues  {tmp_path / 'My Music'}\n" in said.stdout
     assert f"{tmp_path / 'music.store'}\n" in said.stdout
     assert "make serve MUSIC=~/Music" in make_serve(tmp_path).stderr
