@@ -42,7 +42,7 @@ DASK_SETTINGS = {
     **{f"distributed.nanny.pre-spawn-environ.{name}": size for name, size in _KEEP_MEMORY.items()},
 }
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 5.0
 
 _DASKS_HEARTBEAT_INTERVAL = dask_scheduler.heartbeat_interval
 

@@ -22,9 +22,12 @@ NEEDED = (
     "tasks.encode",
 )
 
-gc.set_threshold(*COLLECT_SELDOM)
+gc.disable()  # everything below stays, so that looking through it frees nothing
 
 with suppress(Exception):  # the worker itself does the same again, and says what is wrong
     for name in NEEDED:
         importlib.import_module(name)
     importlib.import_module("tasks.resources").warm_worker()
+
+gc.set_threshold(*COLLECT_SELDOM)
+gc.enable()

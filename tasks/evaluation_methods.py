@@ -132,7 +132,7 @@ BASELINE_KEYS = (
     *("lsh", "pca-rr", "itq", "sh", "cibhash", "itq-cca", "ksh", "sdh", "dsh", "dpsh"),
     *("hashnet", "greedyhash", "ssdh", "csq", "orthohash", "cls-hash", "real"),
 )
-"""Those of `musichash_core.hash_baselines.BASELINES`, whose import loads torch."""
+"""Those of `musichash_core.hash_baselines.registry.BASELINES`, whose import loads torch."""
 
 METHOD_KEYS = (*HASH_NETWORKS, DESCRIPTOR_HASH, *BASELINE_KEYS)
 
@@ -213,7 +213,8 @@ def baseline_logits(
     (n_tracks, n_bits) float64
         The mean over segments, as for the networks; of `DECIDED_ONCE` of the mean features.
     """
-    from musichash_core.hash_baselines import BASELINES, TrainingItems
+    from musichash_core.hash_baselines.registry import BASELINES
+    from musichash_core.hash_baselines.training_items import TrainingItems
 
     n_tracks, rows = len(is_training), output.track_of_segment
     used = is_training[rows]

@@ -294,7 +294,7 @@ def _comparison(
 
 def method_names(methods: Sequence[str]) -> dict[str, MethodName]:
     """Look up how tables call some methods."""
-    from musichash_core.hash_baselines import BASELINES
+    from musichash_core.hash_baselines.registry import BASELINES
 
     names = {}
     for method in methods:

@@ -140,7 +140,7 @@ class Work:
             return read_encoder(encoder, tracks).genre
 
     def _retrieve(self, unit: Unit) -> dict[str, Any]:
-        from musichash_core.hash_baselines import BASELINES
+        from musichash_core.hash_baselines.registry import BASELINES
 
         logits: NDArray[np.floating]
         is_binary = True

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from musichash_core.config import PartitionConfig
 from musichash_core.records import Partition, WorkItem, partition_of
 
-SMALL_RUN_PARTITIONS = 32
-"""A run with less work than this many full partitions is cut into about this many smaller ones."""
+SMALL_RUN_PARTITIONS = 16
+"""A run with less work than this many full partitions is cut into about this many smaller ones.
+
+Each costs three calls of a worker, and twice as many end a stage no sooner."""
 
 MIN_PARTITION_AUDIO_S = 60.0
 

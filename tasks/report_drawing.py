@@ -4,8 +4,8 @@ Charts are drawn once, in dark ink on nothing; the page inverts them on a dark b
 their hues. Only Matplotlib's object-oriented interface and its Agg canvas are used: no global
 state, no display.
 
-Public: `Picture`, `finish_picture`, `new_figure`, `place_axes`, `style_axes`, `add_legend`,
-`add_colour_bar`.
+Public: `Picture`, `finish_picture`, `new_figure`, `place_axes`, `style_axes`, `add_bars`,
+`add_legend`, `add_colour_bar`.
 """
 
 import base64
@@ -13,10 +13,13 @@ import io
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
 
 CSS_PIXELS_PER_INCH = 100
 
@@ -133,6 +136,34 @@ def style_axes(axes: Axes, *, title: str, x: str = "", y: str = "", ink: Ink = D
         spine.set_color(ink.quiet)
     axes.grid(visible=True, axis="y", color=ink.grid, linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def add_bars(  # noqa: PLR0913 - where the bars are, and how they look
+    axes: Axes,
+    left: ArrayLike,
+    right: ArrayLike,
+    heights: ArrayLike,
+    *,
+    colour: str,
+    opacity: float = 1.0,
+    label: str = "",
+) -> None:
+    """Draw bars from zero on as one object: Matplotlib's own are one each, and ten times slower."""
+    left, right, heights = np.broadcast_arrays(left, right, heights)
+    zeros = np.zeros(len(heights))
+    corners = np.stack(
+        [
+            np.column_stack([left, zeros]),
+            np.column_stack([left, heights]),
+            np.column_stack([right, heights]),
+            np.column_stack([right, zeros]),
+        ],
+        axis=1,
+    )
+    bars = PolyCollection(list(corners), facecolor=colour, alpha=opacity, label=label)
+    bars.sticky_edges.y.append(0.0)
+    axes.add_collection(bars)
+    axes.autoscale_view()
 
 
 def add_legend(axes: Axes, place: Literal["upper left", "upper center", "upper right"]) -> None:

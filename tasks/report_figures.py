@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from musichash_core.code_health import CodeMeasures
 from musichash_core.training_records import StageSummary, TrainingSummary
@@ -21,6 +21,7 @@ from tasks.report_drawing import (
     LIGHT_INK,
     PANEL,
     Picture,
+    add_bars,
     add_colour_bar,
     add_legend,
     finish_picture,
@@ -42,6 +43,7 @@ COLOUR_LEVELS = 48
 
 TICKS_HZ = (100, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 HISTOGRAM_BINS = 40
+BAR_WIDTH = 0.82
 WIDE = 10.6
 """Hundreds of CSS pixels: the width of the page's text."""
 
@@ -150,13 +152,23 @@ def bits_picture(measures: CodeMeasures) -> Picture:
     """Show the share of ones of every bit."""
     figure = new_figure(6.4, 3.3, dpi=CHART_DPI)
     axes = place_axes(figure)[0][0]
-    axes.bar(np.arange(measures.n_bits), measures.bit_means, width=0.82, color=DARK_INK.main)
+    _bars_at(axes, np.arange(measures.n_bits), measures.bit_means)
     axes.axhline(0.5, color=DARK_INK.second, linewidth=1.4, linestyle="--")
     style_axes(axes, title="share of codes with the bit set", x="bit", y="share of codes")
     axes.set_ylim(0.0, 1.0)
     axes.set_xlim(-0.8, measures.n_bits - 0.2)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return finish_picture(figure, "Share of ones per bit; one half is ideal")
+
+
+def _bars_at(axes: Axes, positions: NDArray[np.int64], heights: ArrayLike) -> None:
+    half = BAR_WIDTH / 2
+    add_bars(axes, positions - half, positions + half, heights, colour=DARK_INK.main)
+
+
+def _histogram(axes: Axes, values: NDArray[np.float64], edges: NDArray[np.float64]) -> None:
+    counts, _ = np.histogram(values, edges)
+    add_bars(axes, edges[:-1], edges[1:], counts, colour=DARK_INK.main)
 
 
 def correlation_picture(measures: CodeMeasures) -> Picture:
@@ -178,7 +190,7 @@ def buckets_picture(measures: CodeMeasures) -> Picture:
     axes = place_axes(figure)[0][0]
     shares = np.array(measures.buckets.tracks_by_size) / measures.n_codes
     positions = np.arange(len(shares))
-    axes.bar(positions, shares, width=0.82, color=DARK_INK.main)
+    _bars_at(axes, positions, shares)
     for position, share in enumerate(shares.tolist()):
         axes.text(position, share, f"{share:.1%}", ha="center", va="bottom", fontsize=8.5)
     names = ["alone"] + [f"{2**i:,} to {2 ** (i + 1) - 1:,}" for i in positions[1:]]
@@ -196,7 +208,7 @@ def drift_picture(found: NDArray[np.float64], expected: NDArray[np.float64]) -> 
     figure = new_figure(WIDE, 2.7, dpi=CHART_DPI)
     axes = place_axes(figure)[0][0]
     positions = np.arange(len(found))
-    axes.bar(positions, found - expected, width=0.82, color=DARK_INK.main)
+    _bars_at(axes, positions, found - expected)
     axes.axhline(0.0, color=DARK_INK.quiet, linewidth=1.0)
     style_axes(axes, title="change of the share of ones, by bit", x="bit", y="change")
     largest = max(0.01, float(np.abs(found - expected).max()))
@@ -223,7 +235,12 @@ def separation_picture(pairs: Separation) -> Picture:
         shares = counts / counts.sum()
         mean = float((shares * distances).sum())
         label = f"{name}: {counts.sum():,} pairs, mean {mean:.1f} bits"
-        axes.bar(distances, shares, width=1.0, color=colour, alpha=0.55, label=label)
+        add_bars(
+            *(axes, distances - 0.5, distances + 0.5, shares),
+            colour=colour,
+            opacity=0.55,
+            label=label,
+        )
     style_axes(axes, title="distance of two tracks", x="Hamming distance, bits", y="share of pairs")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlim(-0.5, max(4, int(np.flatnonzero(pairs.within + pairs.between)[-1])) + 0.5)
@@ -242,9 +259,9 @@ def durations_picture(catalogue: CatalogueFacts) -> Picture:
         if is_wide
         else np.histogram_bin_edges(durations_s, HISTOGRAM_BINS)
     )
-    left.hist(durations_s, bins=edges.tolist(), color=DARK_INK.main)
     left.set_xscale("log" if is_wide else "linear")
-    right.hist(levels_db, bins=HISTOGRAM_BINS, color=DARK_INK.main)
+    _histogram(left, durations_s, edges)
+    _histogram(right, levels_db, np.histogram_bin_edges(levels_db, HISTOGRAM_BINS))
     style_axes(left, title="length", x="seconds", y="tracks")
     style_axes(right, title="level", x="root mean square, dB re full scale", y="tracks")
     for axes in (left, right):

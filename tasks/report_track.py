@@ -18,7 +18,7 @@ from storage.feature_store import FeaturePartition
 from storage.layout import StoreLayout
 from storage.snapshots import Snapshot
 
-MAX_TRACKS_LOOKED_AT = 24
+MAX_TRACKS_LOOKED_AT = 12
 SHOWN_FRAMES = 600
 """14 s at the default settings: time enough to see beats and notes."""
 

@@ -4,8 +4,6 @@ Public: `learn_class_hash` (CLS-HASH), `learn_real_vectors` (REAL), `fit_softmax
 """
 
 import numpy as np
-import scipy.optimize
-import scipy.special
 from numpy.typing import NDArray
 
 from musichash_core.hash_baselines.baseline import Projection
@@ -65,6 +63,8 @@ def fit_softmax_regression(
     weights : (n_features, n_classes) float64
     offsets : (n_classes,) float64
     """
+    import scipy.optimize  # every worker imports this module, and none of them trains
+
     n_features, n_classes = features.shape[1], targets.shape[1]
     shares = targets / targets.sum(axis=1, keepdims=True)
 

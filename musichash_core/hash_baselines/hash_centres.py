@@ -13,7 +13,6 @@ Public: `hash_centres`, `majority_centres`, `hadamard_matrix`, `far_codes`.
 from math import isqrt
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from musichash_core.errors import ParameterError
@@ -95,11 +94,13 @@ def hadamard_matrix(order: int) -> NDArray[np.int64] | None:
     -------
     (order, order) int64, optional
     """
+    from scipy.linalg import hadamard  # workers import this module, and choose no centres
+
     doublings = 1
     while order % doublings == 0:
         core = _indivisible_hadamard(order // doublings)
         if core is not None:
-            return np.kron(scipy.linalg.hadamard(doublings).astype(np.int64), core)
+            return np.kron(hadamard(doublings).astype(np.int64), core)
         doublings *= 2
     return None
 

@@ -6,7 +6,7 @@ import torch
 
 from musichash_core.crnn_hash import CRNNHash
 from musichash_core.errors import ParameterError
-from musichash_core.hash_baselines import hash_centres
+from musichash_core.hash_baselines.hash_centres import hash_centres
 from musichash_core.model_config import CRNNHashConfig
 
 WIDTHS = (5, 6, 7)

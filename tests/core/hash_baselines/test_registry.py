@@ -6,12 +6,9 @@ import torch
 
 from musichash_core.codes import hamming_distance, logits_to_codes
 from musichash_core.errors import ParameterError, TrainingError
-from musichash_core.hash_baselines import (
-    BASELINES,
-    HeadSettings,
-    TrainingItems,
-    make_baselines,
-)
+from musichash_core.hash_baselines.hash_head import HeadSettings
+from musichash_core.hash_baselines.registry import BASELINES, make_baselines
+from musichash_core.hash_baselines.training_items import TrainingItems
 from musichash_core.metrics import code_statistics, mean_average_precision
 
 QUICK = make_baselines(HeadSettings(epochs=15, min_steps=0, n_hidden=64, batch_size=32))
