@@ -13,8 +13,9 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from flows.morning_report import headline, identity, morning_report
+from flows.morning_report import headline, morning_report
 from flows.night import Night
+from flows.run_words import account_sentence
 from flows.server_reports import REPORT_FILE, report_link
 from musichash_core.plain_text import escape_controls
 from tasks.health_answers import current_health
@@ -61,7 +62,7 @@ def publish_run_artifacts(night: Night) -> dict[str, Any]:
     create_table_artifact(
         key="run-summary",
         table=_stages_table(account),
-        description=f"{headline(run)}; {identity(run)}; snapshot {run['snapshot']}",
+        description=f"{headline(run)}; {account_sentence(run)}; snapshot {run['snapshot']}",
     )
     create_markdown_artifact(
         key="morning-report",

@@ -3,15 +3,13 @@
 Public: `add_to`.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from flows.options import JsonOption, StoreOption
 from flows.run_logs import LogLevel
-from musichash_core.plain_text import escape_controls, escape_controls_in_json
-
-WHERE = ("partition", "track", "code", "worker")
+from musichash_core.plain_text import escape_controls_in_json
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,20 +40,13 @@ def logs(
     """
     import json
 
-    from tasks.run_logs import show_log
+    from tasks.run_logs import show_log, shown_line
 
     found = show_log(store, run_id, level=level, stage=stage)
     for line in found["lines"]:
         if as_json:
             typer.echo(escape_controls_in_json(json.dumps(line, ensure_ascii=False)))
         else:
-            typer.echo(_text(line))
+            typer.echo(shown_line(line))
     if not found["lines"] and not as_json:
         typer.echo(f"run {found['run']} logged nothing of that kind")
-
-
-def _text(line: dict[str, Any]) -> str:
-    stage = f"{line['stage']}: " if "stage" in line else ""
-    where = " ".join(f"{name}={line[name]}" for name in WHERE if name in line)
-    said = f"{line.get('time', '')} {line.get('level', ''):<7} {stage}{line.get('message', '')}"
-    return escape_controls(f"{said} [{where}]" if where else said)

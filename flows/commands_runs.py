@@ -12,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.options import JsonOption, StoreOption, console_for, write_json
+from flows.run_words import ACCOUNT, UNFINISHED, account_sentence, place_of_stage
 from musichash_core.plain_text import escape_controls
 
-ACCOUNT = ("done", "reused", "failed", "quarantined", "removed")
-UNFINISHED = ("failed", "killed")
 SHOWN_RUNS = 20
 
 
@@ -110,8 +109,7 @@ def _describe_run(run: dict[str, Any], store: str) -> list[str]:
     return [
         f"run {run['run_id']}: {run['kind']}, {run['state']}",
         f"  started   {run['started']}, end {end}, {_clock(run['wall_s'])} by the clock",
-        f"  account   {run['seen']} seen = "
-        + " + ".join(f"{run[name]} {name}" for name in ACCOUNT),
+        f"  account   {account_sentence(run)}",
         f"  work      {_clock(run['audio_s'])} of audio decoded, {_clock(run['cpu_s'])} of CPU "
         f"time, at most {run['peak_memory_bytes'] / 1e6:.0f} MB of memory per worker",
         "  snapshot  " + ("none published" if snapshot is None else str(snapshot)),
@@ -124,9 +122,7 @@ def _stages_table(stages: dict[str, dict[str, float]]) -> Table:
     table.add_column("stage")
     for name in ("done", "reused", "failed", "audio", "CPU s", "wall s", "MB", "MB/worker"):
         table.add_column(name, justify="right", overflow="fold")
-    # JSON sorts their names; the stages of a run follow one another in this order.
-    order = ("scan", "plan", "extract", "describe", "train", "encode", "index", "report")
-    for name in sorted(stages, key=lambda name: (order.index(name) if name in order else 99, name)):
+    for name in sorted(stages, key=place_of_stage):
         of = stages[name]
         table.add_row(
             Text(escape_controls(name)),

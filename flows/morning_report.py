@@ -2,7 +2,7 @@
 
 What comes out of files (paths, messages) is escaped: the UI makes links and HTML of Markdown.
 
-Public: `headline`, `identity`, `morning_report`, `unfinished_report`.
+Public: `headline`, `morning_report`, `unfinished_report`.
 """
 
 import re
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from flows.run_words import account_sentence, place_of_stage
 from flows.wording import describe_seconds
 from musichash_core.plain_text import escape_controls
 from tasks.health_table import escape_markdown
@@ -19,8 +20,6 @@ TOP_FAILURES = 10
 MAX_EXAMPLE = 100
 MAX_MESSAGE = 2_000
 """Characters of a path and of an error message that are shown."""
-
-STAGES = ("plan", "extract", "describe", "train", "encode", "index", "report")
 
 PREFIX = "Flow run encountered an exception: "
 """Of Prefect."""
@@ -43,14 +42,6 @@ def headline(run: dict[str, Any]) -> str:
     parts = [f"{count:,} {name}" for count, name in named if count]
     done = f"{run['done']:,} processed" if run["done"] else "nothing to decode"
     return f"{', '.join([done, *parts])} of {run['seen']:,} tracks"
-
-
-def identity(run: dict[str, Any]) -> str:
-    """Account for every track that a run saw."""
-    return (
-        f"{run['seen']} seen = {run['done']} done + {run['reused']} reused + {run['failed']} "
-        f"failed + {run['quarantined']} quarantined + {run['removed']} removed"
-    )
 
 
 def morning_report(
@@ -81,7 +72,7 @@ def morning_report(
         [
             f"# {headline(run)}",
             "",
-            f"**{identity(run)}**",
+            f"**{account_sentence(run)}**",
             "",
             f"{_published(account)} {report}",
             "",
@@ -191,18 +182,13 @@ def _done(record: dict[str, Any] | None) -> list[str]:
     if not record["stages"]:
         return [*lines, "", "No stage was finished."]
     lines += ["", "| stage | done | reused | failed | time |", "|---|--:|--:|--:|--:|"]
-    for stage in sorted(record["stages"], key=_place):
+    for stage in sorted(record["stages"], key=place_of_stage):
         numbers = record["stages"][stage]
         lines.append(
             f"| {stage} | {numbers['n_done']:,} | {numbers['n_reused']:,} "
             f"| {numbers['n_failed']:,} | {describe_seconds(numbers['wall_s'])} |"
         )
     return lines
-
-
-def _place(stage: str) -> tuple[int, str]:
-    """Sort stages as they come; the ledger has them by name."""
-    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
 
 
 def _advice(state: str) -> str:

@@ -3,6 +3,7 @@
 Public: `ensure_automations`, `SILENT_SECONDS`, `HEARTBEAT_SECONDS`, `SKIPPED_STATE`.
 """
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,7 +13,7 @@ from flows.server_state import ServerUsageError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.events.schemas.automations import AutomationCore
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger
 
 HEARTBEAT_SECONDS = 30
 SILENT_SECONDS = 180
@@ -135,27 +136,32 @@ def _crashed(silent_seconds: int) -> "AutomationCore":
     )
 
 
+def _at_once(states: Iterable[str], and_has: Mapping[str, str] | None = None) -> "EventTrigger":
+    """Fire for each run of ours that enters one of some states, with what else it must have."""
+    from prefect.events.schemas.automations import EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    return EventTrigger(
+        expect={f"{_RUN}{name}" for name in states},
+        match=ResourceSpecification({"prefect.resource.id": f"{_RUN}*", **(and_has or {})}),
+        match_related=ResourceSpecification(dict(_OUR_RUNS)),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(0),
+    )
+
+
 def _skipped() -> "AutomationCore":
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-    from prefect.events.schemas.events import ResourceSpecification
+    from prefect.events.schemas.automations import AutomationCore
 
     return AutomationCore(
         name=SKIPPED_NAME,
         description="Prefect cancels a night that would overlap with the last one; this gives it a "
         f"state that says so, {SKIPPED_STATE}.",
-        trigger=EventTrigger(
-            expect={f"{_RUN}Cancelled"},
-            match=ResourceSpecification(
-                {"prefect.resource.id": f"{_RUN}*", "prefect.state-message": LIMIT_MESSAGE}
-            ),
-            match_related=ResourceSpecification(dict(_OUR_RUNS)),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
+        trigger=_at_once({"Cancelled"}, {"prefect.state-message": LIMIT_MESSAGE}),
         actions=[
             ChangeFlowRunState(
                 name=SKIPPED_STATE,
@@ -169,22 +175,13 @@ def _skipped() -> "AutomationCore":
 
 def _reported(client: "SyncPrefectClient", notify: str | None) -> "AutomationCore":
     from prefect.events.actions import DoNothing, SendNotification
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-    from prefect.events.schemas.events import ResourceSpecification
+    from prefect.events.schemas.automations import AutomationCore
 
     return AutomationCore(
         name=REPORTED_NAME,
         description="Notifies the block that 'musichash serve --notify' names; without one, the "
         "event feed says that this was triggered.",
-        trigger=EventTrigger(
-            expect={f"{_RUN}{name}" for name in _REPORTED},
-            match=ResourceSpecification({"prefect.resource.id": f"{_RUN}*"}),
-            match_related=ResourceSpecification(dict(_OUR_RUNS)),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
+        trigger=_at_once(_REPORTED),
         actions=[
             DoNothing()
             if notify is None

@@ -7,7 +7,7 @@ Public: `plan_stage`, `extract_stage`, `describe_stage`, `train_stage`, `encode_
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from distributed.scheduler import KilledWorker
@@ -15,6 +15,7 @@ from distributed.scheduler import KilledWorker
 from flows.night import Night
 from flows.partition_work import Probing, fan_out, partitions_done, sum_up, timed_stage
 from flows.progress import Reporter, describe_epoch
+from flows.run_words import account_sentence
 from flows.training_place import train_somewhere
 from flows.wording import (
     describe_default_in_use,
@@ -263,9 +264,8 @@ def index_stage(night: Night) -> StageSummary:
     what = "published" if night.published.is_new else "unchanged,"
     return night.finish(
         summary,
-        f"{what} snapshot {snapshot.number}: {record.seen} seen = {record.done} done + "
-        f"{record.reused} reused + {record.failed} failed + {record.quarantined} quarantined + "
-        f"{record.removed} removed; {snapshot.counts['codes']} codes in the index",
+        f"{what} snapshot {snapshot.number}: {account_sentence(asdict(record))}; "
+        f"{snapshot.counts['codes']} codes in the index",
     )
 
 

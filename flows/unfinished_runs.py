@@ -7,6 +7,7 @@ started it. Public: `leave_account`.
 from typing import TYPE_CHECKING, Any
 
 from flows.morning_report import unfinished_report
+from flows.run_words import UNFINISHED
 from musichash_core.errors import MusicHashError
 from tasks.backfill_progress import list_progress
 from tasks.status import list_runs
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 KEY = "unfinished-run"
 NIGHTLY = "nightly"
-ENDED_EARLY = frozenset({"failed", "killed"})
 GIVEN = ("collection", "catalogue", "model", "labels", "manifest")
 """Parameters of both flows that are options of the same name."""
 
@@ -70,7 +70,7 @@ def _record(store: str, run: "FlowRun") -> dict[str, Any] | None:
         newest = next(iter(list_runs(store, limit=1)["runs"]), None)
     except (MusicHashError, OSError):  # no store, or one that is damaged: that is what it says
         return None
-    if newest is None or begun is None or newest["state"] not in ENDED_EARLY:
+    if newest is None or begun is None or newest["state"] not in UNFINISHED:
         return None
     # Times of the ledger are whole seconds, as text that sorts.
     is_ours = newest["started"] >= begun.isoformat(timespec="seconds")

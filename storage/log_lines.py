@@ -3,13 +3,14 @@ r"""Log records as lines: JSON for programs, text for people; safe to show, and 
 All our loggers lie below the logger ``musichash``. What a record is about stands in fields of it,
 given as ``extra`` where it is logged: see `FIELDS`. A line is short, whatever it is about, and what
 came out of files has its control characters escaped. Public: `ROOT_LOGGER`, `FIELDS`, `fields_of`,
-`message_of`, `JsonLines`, `TextLines`, `hide_secrets`.
+`message_of`, `text_of_line`, `JsonLines`, `TextLines`, `hide_secrets`.
 """
 
 import json
 import logging
 import os
 import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 
@@ -153,9 +154,20 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line, without its end."""
-        fields = fields_of(record)
-        stage = f"{fields['stage']}: " if "stage" in fields else ""
-        where = " ".join(f"{name}={fields[name]}" for name in self.WHERE if name in fields)
         begin = f"{_time(record)} {record.levelname:<7} " if self._with_time else ""
-        text = f"{begin}{stage}{message_of(record)}"
-        return escape_controls(f"{text} [{where}]" if where else text)
+        line = {**fields_of(record), "message": message_of(record)}
+        return begin + text_of_line(line, self.WHERE)
+
+
+def text_of_line(line: Mapping[str, object], where: Iterable[str]) -> str:
+    """Write the fields of a line as text: its stage, its message, and where it happened.
+
+    Parameters
+    ----------
+    where : iterable of str
+        Fields that are shown behind the message.
+    """
+    stage = f"{line['stage']}: " if "stage" in line else ""
+    place = " ".join(f"{name}={line[name]}" for name in where if name in line)
+    text = f"{stage}{line.get('message', '')}"
+    return escape_controls(f"{text} [{place}]" if place else text)

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from musichash_core.health_findings import Level
 from storage.atomic import to_json, write_file
 from storage.backfills import open_backfills
 from storage.collections import read_collections
@@ -39,7 +40,7 @@ from tasks.monitoring_runs import (
     seconds_since_1970,
 )
 
-HEALTH_LEVELS = ("ok", "warn", "alarm")
+HEALTH_LEVELS = get_args(Level)
 
 log = logging.getLogger(f"{ROOT_LOGGER}.{__name__}")
 

@@ -11,7 +11,7 @@ from musichash_core.records import Partition, WorkItem, partition_of
 SMALL_RUN_PARTITIONS = 16
 """A run with less work than this many full partitions is cut into about this many smaller ones.
 
-Each costs three calls of a worker, and twice as many end a stage no sooner."""
+Each costs three calls of a worker, and twice as many ended no stage sooner on two workers."""
 
 MIN_PARTITION_AUDIO_S = 60.0
 

@@ -5,7 +5,7 @@ Everything logs in the ordinary way, to a logger below ``musichash``, with what 
 its result, and the run's process logs it as if it had happened there.
 
 Public: `logging_run`, `level_of_at_most`, `current_run`, `log_partition`, `call_and_listen`,
-`Overheard`, `relay`, `lines_as`, `show_log`, `LEVELS`.
+`Overheard`, `relay`, `lines_as`, `show_log`, `shown_line`, `LEVELS`.
 """
 
 import logging
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
+from musichash_core.plain_text import escape_controls
 from musichash_core.records import PartitionSummary
 from storage.errors import ArtefactMissingError
 from storage.layout import StoreLayout
@@ -28,6 +29,7 @@ from storage.log_lines import (
     TextLines,
     fields_of,
     message_of,
+    text_of_line,
 )
 from storage.run_logs import RunLog, logged_runs, read_run_log, remove_old_logs
 from storage.runs import UnknownRunError
@@ -37,6 +39,8 @@ MOST_OVERHEARD = 40
 """Records that one call gives back: what crosses a process border stays small."""
 
 LEVELS = ("debug", "info", "warning", "error")
+SHOWN_PLACES = TextLines.WHERE[1:]
+"""Fields of a line that are shown behind its message: all but the run."""
 
 _runs: list[str] = []
 """Runs whose log this process writes now."""
@@ -223,6 +227,12 @@ def show_log(
         and (stage is None or line.get("stage") == stage)
     ]
     return {"store": str(layout.root), "run": run_id, "lines": lines}
+
+
+def shown_line(line: dict[str, Any]) -> str:
+    """Write a line of a run's log for people; which run it is of they have asked for."""
+    begin = f"{line.get('time', '')} {line.get('level', ''):<7} "
+    return escape_controls(begin) + text_of_line(line, SHOWN_PLACES)
 
 
 def _logged_run(layout: StoreLayout, name: str | None) -> str:

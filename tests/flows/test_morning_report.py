@@ -2,7 +2,8 @@
 
 import pytest
 
-from flows.morning_report import headline, identity, morning_report, unfinished_report
+from flows.morning_report import headline, morning_report, unfinished_report
+from flows.run_words import account_sentence
 
 RECORD = {
     **{"run_id": "20261122T020000Z-000007", "seen": 1_063, "done": 62, "reused": 1_000},
@@ -29,7 +30,7 @@ def test_a_headline_counts_what_there_is_to_count():
 
 
 def test_the_identity_adds_up_to_what_was_seen():
-    assert identity(RECORD) == (
+    assert account_sentence(RECORD) == (
         "1063 seen = 62 done + 1000 reused + 1 failed + 0 quarantined + 0 removed"
     )
 
