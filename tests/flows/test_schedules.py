@@ -198,6 +198,8 @@ def test_served_nights_run_are_skipped_crash_and_are_completed_by_the_next(machi
             night = client.read_deployment_by_name("nightly/store")
             first = client.create_flow_run_from_deployment(night.id)
             state_of(client, first, serving.log, "Running")
+            # Else it may be over before serve, which asks every ten seconds, sees the second.
+            wait_for(serving.run_process, serving.log).suspend()
             second = client.create_flow_run_from_deployment(night.id)
             skipped = state_of(client, second, serving.log, "Skipped")
             assert skipped.state.is_cancelled()
@@ -208,7 +210,7 @@ def test_served_nights_run_are_skipped_crash_and_are_completed_by_the_next(machi
             wait_for(lambda: _was_reported(client, second.id), serving.log)
 
             # The process of a run dies: serve tells the server at once.
-            wait_for(serving.run_process, serving.log).kill()
+            serving.run_process().kill()
             crashed = state_of(client, first, serving.log, "Crashed")
             assert "SIGKILL" in crashed.state.message
 
