@@ -22,7 +22,8 @@ from flows.wording import (
     describe_plan,
     describe_training,
 )
-from musichash_core.records import StageSummary, partition_of
+from musichash_core.config import PipelineConfig
+from musichash_core.records import Partition, StageSummary, partition_of
 from musichash_core.training_records import TrainingEvent
 from tasks.backfill_plan import partitions_of_backfills
 from tasks.describe import describe_partition, partitions_to_describe, probe_describing
@@ -90,13 +91,11 @@ def extract_stage(night: Night) -> StageSummary:
     plan = _planned(night)
     total = plan.n_to_extract
     with timed_stage(night, "extract", total, "tracks") as done:
-        queue = deque((night.store, partition, night.config) for partition in plan.largest_first)
+        queue = _PartitionQueue(night, plan.largest_first)
         for (_, partition, _), outcome in fan_out(night, extract_partition, queue):
             if isinstance(outcome, KilledWorker):
                 if len(partition.items) > 1:
-                    queue.extend(
-                        (night.store, half, night.config) for half in _halves(partition.items)
-                    )
+                    queue.extend(_halves(partition.items))
                     continue
                 outcome = quarantine_track(night.store, partition, night.config, DIED)
             done.append(outcome)
@@ -116,7 +115,23 @@ def extract_stage(night: Night) -> StageSummary:
     )
 
 
-def _halves(items: Sequence[Any]) -> tuple[Any, Any]:
+class _PartitionQueue(deque[Any]):
+    """Arguments of `extract_partition`, made when they are taken out: a million tracks wait here.
+
+    What waits is the number of a partition, or a partition that was cut off another.
+    """
+
+    def __init__(self, night: Night, partitions: Sequence[Partition]) -> None:
+        super().__init__(range(len(partitions)))
+        self._night, self._partitions = night, partitions
+
+    def popleft(self) -> tuple[str, Partition, PipelineConfig]:
+        next_one = super().popleft()
+        partition = self._partitions[next_one] if isinstance(next_one, int) else next_one
+        return self._night.store, partition, self._night.config
+
+
+def _halves(items: Sequence[Any]) -> tuple[Partition, Partition]:
     middle = len(items) // 2
     return partition_of(items[:middle]), partition_of(items[middle:])
 

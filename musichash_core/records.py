@@ -4,7 +4,7 @@ Nothing here is larger than a few hundred bytes: arrays travel through stores, n
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 
@@ -94,9 +94,14 @@ class Partition:
 
 def partition_of(items: Sequence[WorkItem]) -> Partition:
     """Make a partition of some tracks; its name follows from them and their attempts."""
-    text = "\n".join(f"{item.file.track_id} {item.attempts}" for item in items)
-    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    return Partition(digest, tuple(items))
+    name = partition_name((item.file.track_id, item.attempts) for item in items)
+    return Partition(name, tuple(items))
+
+
+def partition_name(tracks: Iterable[tuple[str, int]]) -> str:
+    """Give the name of a partition of some tracks, from their ids and attempts."""
+    text = "\n".join(f"{track_id} {attempts}" for track_id, attempts in tracks)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

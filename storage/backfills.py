@@ -9,6 +9,7 @@ Public: `BackfillState`, `Session`, `PLAN`, `begin_backfill`, `write_state`, `wr
 `end_backfill`, `drop_backfill`.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -183,7 +184,7 @@ def open_backfills(layout: StoreLayout) -> list[BackfillState]:
 
 
 def partitions_left_to_backfills(
-    layout: StoreLayout, feature_fingerprint: str, track_ids: pa.ChunkedArray
+    layout: StoreLayout, feature_fingerprint: str, track_ids: Callable[[], pa.ChunkedArray]
 ) -> set[str]:
     """Give the partitions that backfills of collections fill and that no run needs yet.
 
@@ -191,16 +192,24 @@ def partitions_left_to_backfills(
 
     Parameters
     ----------
-    track_ids : pyarrow.ChunkedArray of str
-        The tracks of the run.
+    track_ids : callable
+        Gives the tracks of the run, a pyarrow.ChunkedArray of str; asked only where there are such
+        backfills.
     """
+    wanted = ("collection", feature_fingerprint)
+    filling = [
+        state
+        for state in open_backfills(layout)
+        if (state.kind, state.feature_fingerprint) == wanted
+    ]
+    if not filling:
+        return set()
     left: set[str] = set()
     shared: set[str] = {""}
-    for state in open_backfills(layout):
-        if (state.kind, state.feature_fingerprint) != ("collection", feature_fingerprint):
-            continue
+    own_ids = track_ids()
+    for state in filling:
         plan = read_plan(layout, state.name)
-        is_shared = pc.is_in(plan["track_id"], value_set=track_ids)
+        is_shared = pc.is_in(plan["track_id"], value_set=own_ids)
         shared.update(plan["partition_id"].filter(is_shared).unique().to_pylist())
         left.update(plan["partition_id"].unique().to_pylist())
     return left - shared

@@ -1,14 +1,11 @@
-"""Finding the audio files of a catalogue, and the table of what the last scan found.
+"""The catalogue: what a scan found below some roots, as the stages after it read it.
 
-Links are not followed below a root.
-
-Public: `check_roots`, `scan_catalogue`, `ScanResult`, `Catalogue`, `CatalogueRow`, `CatalogueRows`,
-`places_by_track`, `Places`, `write_catalogue`, `read_catalogue`.
+Public: `check_roots`, `scan_catalogue`, `give_identities`, `ScanResult`, `Labels`, `Catalogue`,
+`CatalogueRow`, `CatalogueRows`, `places_by_track`, `Places`, `write_catalogue`, `read_catalogue`.
 """
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,76 +16,119 @@ from numpy.typing import NDArray
 
 from musichash_core.records import SourceFile, TrackFailure
 from storage.atomic import make_folder, place_file
+from storage.catalogue_roots import check_roots
+from storage.catalogue_walk import walk
+from storage.collected_rows import MemoryRows, RowCollector, Rows, open_rows
+from storage.distinct_texts import count_distinct
 from storage.errors import ArtefactMissingError, CatalogueError
 from storage.failure_rows import failure_rows
 from storage.file_identities import DEFAULT_MAX_FILE_MB, identify_files
+from storage.known_files import KnownFiles
 from storage.layout import StoreLayout
 from storage.schemas import CATALOGUE, FAILURES
-from storage.source_files import CatalogueRow, CatalogueRows, FoundFiles, SourceFiles
-from storage.tables import read_part, table_of, write_table
+from storage.source_files import FOUND, CatalogueRow, CatalogueRows, SourceFiles
+from storage.tables import read_part, table_of
 
 __all__ = [
     "Catalogue",
     "CatalogueRow",
     "CatalogueRows",
+    "Labels",
     "Places",
     "ScanResult",
     "check_roots",
+    "give_identities",
     "places_by_track",
     "read_catalogue",
     "scan_catalogue",
     "write_catalogue",
 ]
 
-_SUFFIXES = """
-    .wav .wave .rf64 .w64 .flac .fla .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .caf .au .snd
-    .m4a .mp4 .m4b .aac .alac .wma .asf .webm .mka .mkv .ac3 .eac3 .wv .tta .ape .dsf .dff .mpc .spx
-    .amr .3gp .ra .rm .mid .midi
-"""
-AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Names that are looked into; content then decides. Other files (covers, texts) are passed by."""
+NAMES_SETTINGS = {"compression": "lz4", "write_page_checksum": True, "use_dictionary": ["root"]}
+"""How names are kept until they have their identities: read once, so that time counts."""
 
-COMPANION_PREFIX = b"._"
-"""Begins the names of the resource forks that macOS writes beside files on foreign disks."""
+Labels = Callable[[SourceFiles], CatalogueRows]
+"""Says what is known of some files."""
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class Catalogue:
     """The files of a catalogue with their labels, and those that could not be read.
 
     Parameters
     ----------
-    rows : iterable of CatalogueRow
-        Sorted by root and path; `CatalogueRows` where there are many.
+    rows : iterable of CatalogueRow, or Rows
+        Sorted by root and path; `CatalogueRows` or `storage.collected_rows.Rows` of
+        `storage.schemas.CATALOGUE` where there are many.
     failures : iterable of TrackFailure
         Files without an identity.
     """
 
-    rows: CatalogueRows
-    failures: tuple[TrackFailure, ...]
+    __slots__ = ("_rows", "failures")
+    __hash__ = None  # type: ignore[assignment] # compared by content
 
-    def __init__(self, rows: Iterable[CatalogueRow], failures: Iterable[TrackFailure]) -> None:
-        object.__setattr__(self, "rows", CatalogueRows.of(rows))
-        object.__setattr__(self, "failures", tuple(failures))
+    def __init__(
+        self, rows: Iterable[CatalogueRow] | Rows, failures: Iterable[TrackFailure]
+    ) -> None:
+        if not isinstance(rows, Rows):
+            rows = MemoryRows(CatalogueRows.of(rows).table)
+        self._rows: Rows = rows
+        self.failures: tuple[TrackFailure, ...] = tuple(failures)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Catalogue):
+            return NotImplemented
+        return self.failures == other.failures and bool(self.table.equals(other.table))
+
+    @property
+    def n_files(self) -> int:
+        """How many files have an identity."""
+        return len(self._rows)
+
+    def batches(self, columns: Sequence[str], *, first_root: str = "") -> Iterator[pa.RecordBatch]:
+        """Give some columns of the rows in their order, a few thousand rows at a time.
+
+        Parameters
+        ----------
+        first_root : str
+            Rows of roots before this one may be left out.
+
+        Raises
+        ------
+        DamagedArtefactError
+            If the rows are in a file of the store, and a page of it is damaged.
+        """
+        return self._rows.batches(columns, first_root=first_root)
 
     @property
     def table(self) -> pa.Table:
-        """The rows as a table of `storage.schemas.CATALOGUE`."""
-        return self.rows.table
+        """All rows in memory, as a table of `storage.schemas.CATALOGUE`; raises like `batches`."""
+        return self._rows.table
+
+    @property
+    def rows(self) -> CatalogueRows:
+        """All rows in memory; raises like `batches`."""
+        return CatalogueRows(self.table)
+
+    def with_failures(self, failures: Iterable[TrackFailure]) -> "Catalogue":
+        """Give the same files with other failures."""
+        return Catalogue(self._rows, failures)
+
+    def write(self, path: Path) -> None:
+        """Write the rows to a new Parquet file; the bytes depend on the rows alone."""
+        self._rows.write(path)
 
     @property
     def n_tracks(self) -> int:
         """How many tracks there are: files with the same bytes are one."""
-        return int(pc.count_distinct(self.table["track_id"]).as_py())
+        return self._count_different("track_id")
 
     @property
     def n_labels(self) -> int:
         """How many different labels there are."""
-        return int(pc.count_distinct(self.table["label"], mode="only_valid").as_py())
+        return self._count_different("label")
 
-    def first_places(self) -> pa.Table:
-        """Give the first row of each track, sorted by track_id."""
-        return self.table.take(pa.array(places_by_track(self.table).first))
+    def _count_different(self, column: str) -> int:
+        return count_distinct((batch[column] for batch in self.batches([column])), self.n_files)
 
     def by_track(self) -> dict[str, list[CatalogueRow]]:
         """Group the rows by track: files with the same bytes are one track with several places.
@@ -138,79 +178,34 @@ class ScanResult:
 
     Attributes
     ----------
-    files : SourceFiles
-        Sorted by root and path.
-    failures : tuple of TrackFailure
-        Files that could not be read for their identity.
+    catalogue : Catalogue
+        Files sorted by root and path, and those that could not be read for their identity.
     n_hashed : int
         Files that were read because they were new or changed.
     n_ignored : int
         Files without an audio suffix.
     """
 
-    files: SourceFiles
-    failures: tuple[TrackFailure, ...]
+    catalogue: Catalogue
     n_hashed: int
     n_ignored: int
 
+    @property
+    def files(self) -> SourceFiles:
+        """The files, all in memory."""
+        return self.catalogue.rows.files
 
-def check_roots(roots: Sequence[str | Path]) -> tuple[str, ...]:
-    """Make catalogue roots absolute, and refuse what is no readable folder.
-
-    Raises
-    ------
-    CatalogueError
-        If a root is missing, is no folder, cannot be listed, has a name that is not UTF-8, or is
-        or lies inside another.
-    """
-    if not roots:
-        raise CatalogueError("no catalogue is given; name one or more folders with --catalogue DIR")
-    absolute = [_check_root(root) for root in roots]
-    for place, path in enumerate(absolute):
-        for other in absolute[:place] + absolute[place + 1 :]:
-            if other.resolve() == path.resolve():
-                raise CatalogueError(f"the catalogue {path} is named twice; name it once")
-            if other.resolve().is_relative_to(path.resolve()):
-                raise CatalogueError(
-                    f"the catalogue {other} lies inside {path}; name only one of them"
-                )
-    return tuple(str(path) for path in absolute)
-
-
-def _check_root(root: str | Path) -> Path:
-    if not str(root):
-        raise CatalogueError("a catalogue has an empty name; name a folder with --catalogue DIR")
-    path = Path(root).absolute()
-    if ".." in path.parts:
-        path = path.resolve()  # one folder, one spelling: unchanged files are known by their path
-    try:
-        str(path).encode()
-        with os.scandir(path):
-            pass
-    except UnicodeEncodeError as error:
-        raise CatalogueError(
-            f"the name of the catalogue {os.fsencode(path)!r} is not UTF-8; rename the folder, or "
-            "name a link to it"
-        ) from error
-    except FileNotFoundError as error:
-        raise CatalogueError(
-            f"the catalogue {path} does not exist; check the path, or mount the disk, and run again"
-        ) from error
-    except NotADirectoryError as error:
-        raise CatalogueError(
-            f"the catalogue {path} is not a folder; name the folder that holds the music"
-        ) from error
-    except OSError as error:
-        raise CatalogueError(
-            f"the catalogue {path} cannot be listed: {error.strerror}; grant read permission"
-        ) from error
-    return path
+    @property
+    def failures(self) -> tuple[TrackFailure, ...]:
+        """Files that could not be read for their identity."""
+        return self.catalogue.failures
 
 
 def scan_catalogue(
     roots: Sequence[str],
-    known: Iterable[SourceFile] = (),
+    known: Iterable[SourceFile] | KnownFiles = (),
     *,
+    labels: Labels = CatalogueRows.labelled,
     max_file_mb: int = DEFAULT_MAX_FILE_MB,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
@@ -220,8 +215,10 @@ def scan_catalogue(
     ----------
     roots : sequence of str
         As `check_roots` gives them.
-    known : iterable of SourceFile
-        Files of the last scan; unchanged ones are not read again.
+    known : KnownFiles, or iterable of SourceFile
+        Files of earlier scans; unchanged ones are not read again.
+    labels : callable
+        Says what is known of some files.
     max_file_mb : int
         Larger files are failures and are not read; megabytes.
     on_progress : callable, optional
@@ -231,82 +228,77 @@ def scan_catalogue(
     ------
     CatalogueError
         If no audio file is found in any root.
+    TemporarySpaceError
+        If there are many files, and the folder for temporary files is full.
     """
-    names = FoundFiles()
-    n_found, n_ignored = map(sum, zip(*(_walk(root, names) for root in roots), strict=True))
-    if not n_found:
+    n_ignored = 0
+    with RowCollector(FOUND, NAMES_SETTINGS) as names:
+        for root in sorted(roots):
+            for part in walk(root):
+                names.add(part.found)
+                n_ignored += part.n_ignored
+        found = names.finish()
+    if not len(found):
         raise CatalogueError(
             f"no audio file lies below {', '.join(roots)} ({n_ignored} other files do); "
             "check the path, or that the disk is mounted"
         )
-    identified = identify_files(
-        names.table(), SourceFiles.of(known), max_file_mb=max_file_mb, on_progress=on_progress
+    result = give_identities(
+        found, known, labels=labels, max_file_mb=max_file_mb, on_progress=on_progress
     )
-    return ScanResult(identified.files, identified.failures, identified.n_read, n_ignored)
+    return replace(result, n_ignored=n_ignored)
 
 
-def _walk(root: str, names: FoundFiles) -> tuple[int, int]:
-    """Add every file below a root that is looked into, and every folder that cannot be listed.
+def give_identities(
+    found: Rows,
+    known: Iterable[SourceFile] | KnownFiles,
+    *,
+    labels: Labels,
+    max_file_mb: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> ScanResult:
+    """Give names that were found their identities, and put what is known of the files beside them.
 
-    Returns
-    -------
-    n_found, n_ignored : int
-        Names that were added, and files that are not looked into.
+    Parameters
+    ----------
+    found : Rows
+        Names, with the columns `storage.source_files.FOUND`, sorted by root and path.
+    known, labels, max_file_mb, on_progress
+        As for `scan_catalogue`.
     """
-    pending = [b""]
-    base = os.fsencode(root)
-    n_found = n_ignored = 0
-    while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(os.path.join(base, folder)) as entries:  # noqa: PTH118 - bytes paths
-                listed = list(entries)
-        except OSError:
-            names.add(root, folder, None)
-            n_found += 1
-            continue
-        prefix = folder + b"/" if folder else b""
-        for entry in listed:
-            path_raw = prefix + entry.name
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(path_raw)
-                    continue
-                if not _is_candidate(entry):
-                    n_ignored += 1
-                    continue
-                status = entry.stat(follow_symlinks=False)
-            except OSError:  # it vanished, or its folder can be listed and not entered
-                status = None
-            names.add(root, path_raw, status)
-            n_found += 1
-    return n_found, n_ignored
-
-
-def _is_candidate(entry: "os.DirEntry[bytes]") -> bool:
-    """Tell what is looked into: audio by name, and links to folders, which are refused by name."""
-    if entry.is_symlink() and entry.is_dir():
-        return True
-    suffix = os.path.splitext(entry.name)[1].lower().decode("latin-1")  # noqa: PTH122 - bytes
-    return suffix in AUDIO_SUFFIXES and not entry.name.startswith(COMPANION_PREFIX)
+    if not isinstance(known, KnownFiles):
+        known = KnownFiles(MemoryRows(SourceFiles.of(known).table))
+    failures: list[TrackFailure] = []
+    n_hashed = 0
+    with RowCollector(CATALOGUE) as rows:
+        for part in identify_files(found, known, max_file_mb=max_file_mb, on_progress=on_progress):
+            rows.add(labels(part.files).table)
+            failures += part.failures
+            n_hashed += part.n_read
+        catalogue = Catalogue(rows.finish(), failures)
+    return ScanResult(catalogue, n_hashed, n_ignored=0)
 
 
 def write_catalogue(layout: StoreLayout, catalogue: Catalogue) -> None:
     """Store what a scan found, for the stages after it."""
     make_folder(layout.work_root)
-    for path, table in (
-        (layout.scan_failures_path, table_of(failure_rows(catalogue.failures), FAILURES)),
-        (layout.catalogue_path, catalogue.table.combine_chunks()),
+    failures = MemoryRows(table_of(failure_rows(catalogue.failures), FAILURES))
+    for path, rows in (
+        (layout.scan_failures_path, failures),
+        (layout.catalogue_path, catalogue),
     ):
         temporary = path.with_name(f".tmp-{path.name}")
-        write_table(temporary, table)
+        rows.write(temporary)
         place_file(temporary, path)
 
 
 def read_catalogue(layout: StoreLayout) -> Catalogue:
-    """Read what the last scan found; raises ArtefactMissingError when there was none."""
+    """Open what the last scan found; raises ArtefactMissingError when there was none.
+
+    A later scan does not change what was opened.
+    """
     try:
-        table = read_part(layout.catalogue_path, CATALOGUE)
+        rows = open_rows(layout.catalogue_path, CATALOGUE)
         failed = read_part(layout.scan_failures_path, FAILURES)
     except ArtefactMissingError as error:
         raise ArtefactMissingError(
@@ -317,4 +309,4 @@ def read_catalogue(layout: StoreLayout) -> Catalogue:
     for row in failed.to_pylist():
         del row["retryable"]
         failures.append(TrackFailure(**row))
-    return Catalogue(CatalogueRows(table), failures)
+    return Catalogue(rows, failures)

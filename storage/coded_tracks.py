@@ -5,22 +5,21 @@ Public: `CodedTracks`, `coded_tracks`, `read_coded_tracks`, `rows_of`, `sampled_
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage.errors import DamagedArtefactError
+from storage.fixed_ids import ID_BYTES, fixed_ids
 from storage.layout import StoreLayout
-from storage.packed_codes import packed_codes
-from storage.published import read_batches, read_table
+from storage.packed_codes import packed_column
+from storage.published import read_batches
 from storage.snapshots import Snapshot
 
 MAX_SAMPLED_LOGITS = 20_000
 """Rows of which the real-valued codes are looked at: 5 MB at 64 bits."""
-
-ID_BYTES = 32
 
 
 class CodedTracks(NamedTuple):
@@ -41,48 +40,56 @@ class CodedTracks(NamedTuple):
     genre_names: tuple[str, ...]
 
 
-def coded_tracks(codes: pa.Table, predictions: pa.Table) -> CodedTracks:
+def coded_tracks(
+    codes: Iterable[pa.RecordBatch], predictions: Iterable[pa.RecordBatch], *, code_bytes: int
+) -> CodedTracks:
     """Take what is measured from a codes table and the predictions of the same tracks.
+
+    Parameters
+    ----------
+    codes, predictions : iterable of RecordBatch
+        The tables, a few rows at a time.
+    code_bytes : int
+        Length of a code.
 
     Raises
     ------
     DamagedArtefactError
         If the tables have different numbers of rows.
     """
-    if len(codes) != len(predictions):
+    ids: list[NDArray[np.bytes_]] = [np.empty(0, f"S{ID_BYTES}")]
+    packed = [np.empty((0, code_bytes), np.uint8)]
+    for batch in codes:
+        ids.append(fixed_ids(batch["track_id"]))
+        packed.append(packed_column(batch["code"]))
+    numbers: dict[str, int] = {}
+    genres = [np.empty(0, np.int64)]
+    for batch in predictions:
+        encoded = batch["genre"].dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        number_of = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+        genres.append(number_of[np.asarray(encoded.indices)])
+    found = CodedTracks(_joined(ids), _joined(packed), _joined(genres), genre_names=tuple(numbers))
+    if len(found.codes) != len(found.genres):
         raise DamagedArtefactError(
-            f"there are {len(codes)} codes and {len(predictions)} predictions; 'musichash "
+            f"there are {len(found.codes)} codes and {len(found.genres)} predictions; 'musichash "
             "reconcile' makes the tables anew"
         )
-    encoded = predictions["genre"].combine_chunks().dictionary_encode()
-    return CodedTracks(
-        track_ids=_fixed_ids(codes["track_id"]),
-        codes=packed_codes(codes),
-        genres=np.asarray(encoded.indices, dtype=np.int64),
-        genre_names=tuple(encoded.dictionary.to_pylist()),
-    )
+    return found
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Put parts together, and forget them."""
+    joined = np.concatenate(parts)
+    parts.clear()
+    return joined
 
 
 def read_coded_tracks(layout: StoreLayout, snapshot: Snapshot) -> CodedTracks:
     """Read what is measured of a snapshot, and no more."""
-    return coded_tracks(
-        read_table(layout, snapshot, "codes", columns=["track_id", "code"]),
-        read_table(layout, snapshot, "predictions", columns=["genre"]),
-    )
-
-
-def _fixed_ids(column: pa.ChunkedArray) -> NDArray[np.bytes_]:
-    """Give track ids as bytes of one length, without making an object of each."""
-    parts = [_fixed_chunk(chunk) for chunk in column.chunks if len(chunk)]
-    return np.concatenate(parts) if parts else np.empty(0, f"S{ID_BYTES}")
-
-
-def _fixed_chunk(chunk: pa.Array) -> NDArray[np.bytes_]:
-    offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset :][: len(chunk) + 1]
-    if (np.diff(offsets) != ID_BYTES).any():
-        return np.array([text.encode() for text in chunk.to_pylist()])
-    data = chunk.buffers()[2]
-    return np.frombuffer(data, f"S{ID_BYTES}", count=len(chunk), offset=int(offsets[0]))
+    schema, codes = read_batches(layout, snapshot, "codes", columns=["track_id", "code"])
+    _, predictions = read_batches(layout, snapshot, "predictions", columns=["genre"])
+    return coded_tracks(codes, predictions, code_bytes=schema.field("code").type.byte_width)
 
 
 def rows_of(track_ids: NDArray[np.bytes_], wanted: NDArray[np.bytes_]) -> NDArray[np.int64]:

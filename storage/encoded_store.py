@@ -6,11 +6,11 @@ of two generations, or of other features, never come together.
 
 Partitions that were written before windows had codes are read as if no track had any.
 
-Public: `write_encoded`, `read_encoded`, `read_codes`, `gather_encoded`, `EncodedTables`,
-`encoded_track_ids`.
+Public: `write_encoded`, `read_encoded`, `read_codes`, `code_pieces`, `gather_encoded`,
+`EncodedTables`, `encoded_track_ids`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from storage.errors import FingerprintMismatchError
 from storage.layout import RECEIPT_NAME, StoreLayout
 from storage.receipts import finished_partitions, read_receipt, write_receipt
 from storage.schemas import PREDICTIONS, codes_schema, codes_schema_without_segments
-from storage.tables import read_part, write_rows
+from storage.tables import part_tables, read_part, write_rows
 
 if TYPE_CHECKING:  # importing it loads torch, which reading tables does not need
     from musichash_core.inference import EncodedTrack
@@ -148,6 +148,12 @@ def read_codes(path: Path, n_bits: int) -> pa.Table:
     """Read a part of a codes table; one of before windows had codes has none of any."""
     accepted = codes_schema(n_bits), codes_schema_without_segments(n_bits)
     return _with_segment_columns(read_part(path, *accepted))
+
+
+def code_pieces(path: Path, n_bits: int) -> Iterator[pa.Table]:
+    """Give what `read_codes` reads a few rows at a time."""
+    accepted = codes_schema(n_bits), codes_schema_without_segments(n_bits)
+    return map(_with_segment_columns, part_tables(path, *accepted))
 
 
 @dataclass(frozen=True, slots=True)

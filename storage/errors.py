@@ -85,6 +85,10 @@ class LockLostError(StoreError):
     """Another process took the store over while this one gave no sign of life."""
 
 
+class TemporarySpaceError(StoreError):
+    """The folder for temporary files is full or cannot be written."""
+
+
 class CatalogueError(StoreError):
     """A catalogue root is missing, unreadable, empty, or suddenly much smaller."""
 

@@ -10,14 +10,17 @@ Several partitions may hold a track: a backfill and a night may both have extrac
 first partition by name counts; whoever reads the codes too takes the first that is encoded
 (`Extracted.facts_in`).
 
-Public: `Extracted`, `read_extracted`.
+Years of nights also extract more tracks than fit into memory, so the rows can be had a range of
+track ids after the other (`storage.id_ranges`).
+
+Public: `Extracted`, `read_extracted`, `ExtractedRanges`, `extracted_ranges`, `nothing_extracted`.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,10 +28,11 @@ import pyarrow.compute as pc
 from storage.atomic import make_folder, place_file
 from storage.errors import StoreError
 from storage.feature_store import FeaturePartition
+from storage.id_ranges import IdRanges, count_ranges
 from storage.layout import StoreLayout
 from storage.receipts import finished_partitions
 from storage.schemas import FAILURES, TRACK_FACTS
-from storage.tables import read_part, write_table
+from storage.tables import TableWriter, part_schema, part_tables
 
 PARTITION = pa.field("partition_id", pa.string())
 _FACTS = TRACK_FACTS.append(PARTITION)
@@ -88,65 +92,155 @@ class Extracted:
         return set(self.facts["track_id"].to_pylist())
 
 
-class _Gathered(NamedTuple):
-    """All rows of some partitions, and from which files they are."""
+class ExtractedRanges:
+    """Gives what has been extracted, a range of track ids after the other.
 
-    facts: pa.Table
-    failures: pa.Table
-    sources: Mapping[str, list[str]]
+    Parameters
+    ----------
+    feature_fingerprint : str
+        Of the feature configuration.
+    facts, failures : IdRanges
+        All rows of all finished partitions, with their ``partition_id``.
+    """
 
+    def __init__(self, feature_fingerprint: str, facts: IdRanges, failures: IdRanges) -> None:
+        self.feature_fingerprint = feature_fingerprint
+        self.n_ranges = facts.n_ranges
+        self._facts, self._failures = facts, failures
 
-_NOTHING = _Gathered(_FACTS.empty_table(), _FAILURES.empty_table(), {})
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget all rows."""
+        self._facts.close()
+        self._failures.close()
+
+    def of_range(self, number: int) -> Extracted:
+        """Give the tracks and failures of a range."""
+        ordered = self._facts.table(number).sort_by(
+            [("track_id", "ascending"), ("partition_id", "ascending")]
+        )
+        facts = _first_of_each(ordered)
+        failures = _open_failures(self._failures.table(number), facts["track_id"])
+        return Extracted(self.feature_fingerprint, facts, failures, _repeated(ordered))
 
 
 def read_extracted(
     layout: StoreLayout, feature_fingerprint: str, *, keep: bool = False
 ) -> Extracted:
-    """Read the facts and failures of every finished partition.
+    """Read the facts and failures of every finished partition; see `extracted_ranges`."""
+    with extracted_ranges(layout, feature_fingerprint, n_ranges=1, keep=keep) as ranges:
+        return ranges.of_range(0)
+
+
+def extracted_ranges(
+    layout: StoreLayout,
+    feature_fingerprint: str,
+    *,
+    n_ranges: int | None = None,
+    n_others: int = 0,
+    columns: Collection[str] | None = None,
+    keep: bool = False,
+) -> ExtractedRanges:
+    """Read the facts and failures of every finished partition, to be had range by range.
 
     Parameters
     ----------
+    n_ranges : int, optional
+        As many as `storage.id_ranges.count_ranges` gives for the rows, or for `n_others`, by
+        default.
+    n_others : int
+        Rows of the table that is worked on together with these.
+    columns : collection of str, optional
+        Columns of the facts to have besides ``track_id`` and ``partition_id``; all by default.
     keep : bool
         Keep in the work area what was read, so that the next reading opens new partitions only;
-        for those who hold the store's lock.
+        for those who hold the store's lock, and read all columns.
 
     Raises
     ------
     DamagedArtefactError
         If a file that a partition's receipt lists is missing or has another size.
+    TemporarySpaceError
+        If there is no room for rows that do not stay in memory.
     """
-    before = _kept(layout, feature_fingerprint)
-    now = _gathered(layout.features_root(feature_fingerprint), before)
-    if keep and now.sources != before.sources:
-        _keep(layout, feature_fingerprint, now)
-    ordered = now.facts.sort_by([("track_id", "ascending"), ("partition_id", "ascending")])
-    facts = _first_of_each(ordered)
-    failures = _open_failures(now.failures, facts["track_id"])
-    return Extracted(feature_fingerprint, facts, failures, _repeated(ordered))
+    assert columns is None or not keep
+    root = layout.features_root(feature_fingerprint)
+    before = _kept_sources(layout, feature_fingerprint)
+    sources, n_rows = _sources(root)
+    n_ranges = n_ranges or count_ranges(max(n_rows, n_others))
+    try:
+        gathered = _Gathering(n_ranges, columns)
+        gathered.take_kept(layout, feature_fingerprint, before, sources)
+    except (StoreError, pa.ArrowInvalid):
+        gathered.close()
+        gathered, before = _Gathering(n_ranges, columns), {}
+    for partition_id, digests in sources.items():
+        if before.get(partition_id) != digests:
+            gathered.take_partition(FeaturePartition(root / partition_id))
+    if keep and sources != before:
+        _keep(layout, feature_fingerprint, gathered, sources)
+    return ExtractedRanges(feature_fingerprint, gathered.facts, gathered.failures)
 
 
-def _gathered(root: Path, before: _Gathered) -> _Gathered:
-    """Take the rows of unchanged partitions from those gathered before, and read the others."""
-    sources: dict[str, list[str]] = {}
-    read: list[FeaturePartition] = []
+def nothing_extracted(feature_fingerprint: str, *, n_ranges: int) -> ExtractedRanges:
+    """Give what has been extracted where there is no store yet."""
+    nothing = _Gathering(n_ranges, None)
+    return ExtractedRanges(feature_fingerprint, nothing.facts, nothing.failures)
+
+
+_Sources = dict[str, list[str]]
+"""Of each partition the digests of the files that rows are from."""
+
+
+def _sources(root: Path) -> tuple[_Sources, int]:
+    """Give the files of the finished partitions, and how many rows they have at least."""
+    sources: _Sources = {}
+    n_rows = 0
     for partition_id in finished_partitions(root):
-        partition = FeaturePartition(root / partition_id)
-        digests = {entry.path: entry.sha256 for entry in partition.receipt.files}
+        receipt = FeaturePartition(root / partition_id).receipt
+        digests = {entry.path: entry.sha256 for entry in receipt.files}
         sources[partition_id] = [digests.get(name, "") for name in _TABLE_NAMES]
-        if before.sources.get(partition_id) != sources[partition_id]:
-            read.append(partition)
-    fresh = {partition.folder.name for partition in read}
-    kept_ids = pa.array([name for name in sources if name not in fresh], pa.string())
-    facts, failures = (
-        [table.filter(pc.is_in(table["partition_id"], value_set=kept_ids))]
-        for table in (before.facts, before.failures)
-    )
-    for partition in read:
-        if partition.receipt.n_done:
-            facts.append(_with_partition(partition.facts(), partition.folder.name))
-        if partition.receipt.n_failed:
-            failures.append(_with_partition(partition.failures(), partition.folder.name))
-    return _Gathered(pa.concat_tables(facts), pa.concat_tables(failures), sources)
+        n_rows += receipt.n_done
+    return sources, n_rows
+
+
+class _Gathering:
+    """Rows of partitions, as they are gathered."""
+
+    def __init__(self, n_ranges: int, columns: Collection[str] | None) -> None:
+        wanted = {"track_id", "partition_id"}.union(_FACTS.names if columns is None else columns)
+        facts = pa.schema([field for field in _FACTS if field.name in wanted])
+        self.facts = IdRanges(facts, n_ranges)
+        self.failures = IdRanges(_FAILURES, n_ranges)
+
+    def close(self) -> None:
+        self.facts.close()
+        self.failures.close()
+
+    def take_kept(
+        self, layout: StoreLayout, feature_fingerprint: str, before: _Sources, now: _Sources
+    ) -> None:
+        """Take what was kept of partitions that are still there as they were."""
+        unchanged = [name for name, digests in now.items() if before.get(name) == digests]
+        wanted = pa.array(unchanged, pa.string())
+        paths = _kept_paths(layout, feature_fingerprint) if unchanged else ()
+        for rows, path in zip((self.facts, self.failures), paths, strict=False):
+            for piece in part_tables(path, rows.schema, columns=rows.schema.names):
+                plain = piece.replace_schema_metadata()
+                rows.add(plain.filter(pc.is_in(plain["partition_id"], value_set=wanted)))
+
+    def take_partition(self, partition: FeaturePartition) -> None:
+        name, receipt = partition.folder.name, partition.receipt
+        if receipt.n_done:
+            facts = _with_partition(partition.facts(), name)
+            self.facts.add(facts.select(self.facts.schema.names))
+        if receipt.n_failed:
+            self.failures.add(_with_partition(partition.failures(), name))
 
 
 def _kept_paths(layout: StoreLayout, feature_fingerprint: str) -> tuple[Path, Path]:
@@ -156,27 +250,32 @@ def _kept_paths(layout: StoreLayout, feature_fingerprint: str) -> tuple[Path, Pa
     )
 
 
-def _kept(layout: StoreLayout, feature_fingerprint: str) -> _Gathered:
-    """Read what was kept; nothing when there is nothing sound."""
-    facts_path, failures_path = _kept_paths(layout, feature_fingerprint)
+def _kept_sources(layout: StoreLayout, feature_fingerprint: str) -> _Sources:
+    """Say what the kept tables are from; nothing when there are none, or not of one reading."""
     try:
-        facts, failures = read_part(facts_path, _FACTS), read_part(failures_path, _FAILURES)
-        said = [json.loads(table.schema.metadata[_SOURCES]) for table in (facts, failures)]
+        said = [
+            json.loads(part_schema(path).metadata[_SOURCES])
+            for path in _kept_paths(layout, feature_fingerprint)
+        ]
     except (StoreError, TypeError, KeyError, ValueError):
-        return _NOTHING
-    if said[0] != said[1]:  # a run was killed between the two
-        return _NOTHING
-    plain = (table.replace_schema_metadata() for table in (facts, failures))
-    return _Gathered(next(plain), next(plain), said[0])
+        return {}
+    facts, failures = said
+    return facts if facts == failures else {}  # else a run was killed between the two
 
 
-def _keep(layout: StoreLayout, feature_fingerprint: str, gathered: _Gathered) -> None:
+def _keep(
+    layout: StoreLayout, feature_fingerprint: str, gathered: _Gathering, sources: _Sources
+) -> None:
     make_folder(layout.work_root)
-    metadata = {_SOURCES: json.dumps(gathered.sources).encode()}
+    metadata = {_SOURCES: json.dumps(sources).encode()}
     paths = _kept_paths(layout, feature_fingerprint)
-    for path, table in zip(paths, (gathered.facts, gathered.failures), strict=True):
+    for path, rows in zip(paths, (gathered.facts, gathered.failures), strict=True):
         temporary = path.with_name(f".tmp-{path.name}")
-        write_table(temporary, table.combine_chunks().replace_schema_metadata(metadata))
+        schema = rows.schema.with_metadata(metadata)
+        with TableWriter(temporary, schema) as writer:
+            for table in rows.tables():
+                writer.add(table.replace_schema_metadata(metadata))
+            writer.finish()
         place_file(temporary, path)
 
 

@@ -7,7 +7,7 @@ Public: `identify_files`, `Identified`, `FoundFile`, `path_for_people`, `DEFAULT
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,7 +20,9 @@ from musichash_core.decode import DecodeConfig, open_beneath
 from musichash_core.errors import DecodeError
 from musichash_core.identity import track_id_of
 from musichash_core.records import SourceFile, TrackFailure
-from storage.source_files import FILES, SourceFiles
+from storage.collected_rows import Rows
+from storage.known_files import KnownFiles, KnownMatches
+from storage.source_files import FOUND, SourceFiles
 
 DEFAULT_MAX_FILE_MB: int = DecodeConfig().max_file_mb
 """Largest file that is read, unless the configuration says otherwise; megabytes."""
@@ -56,7 +58,7 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """What became of the names that were found.
+    """What became of some of the names that were found.
 
     Attributes
     ----------
@@ -74,51 +76,66 @@ class Identified:
 
 
 def identify_files(
-    found: pa.Table,
-    known: SourceFiles,
+    found: Rows,
+    known: KnownFiles,
     *,
     max_file_mb: int = DEFAULT_MAX_FILE_MB,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Identified:
+) -> Iterator[Identified]:
     """Give each file its identity or the reason why it has none.
 
     Parameters
     ----------
-    found : pyarrow.Table
-        Names, with the columns `storage.source_files.FOUND`.
-    known : SourceFiles
-        Files of the last scan; unchanged ones are not read again.
+    found : Rows
+        Names, with the columns `storage.source_files.FOUND`, sorted by root and path.
+    known : KnownFiles
+        Files of earlier scans; unchanged ones are not read again.
     max_file_mb : int
         Larger files are failures with the code over-limit and are not read; megabytes.
     on_progress : callable, optional
         Called with the number of files identified and found, for each file.
+
+    Yields
+    ------
+    Identified
+        A few thousand names at a time, in their order.
     """
-    kept = _places_of_unchanged(found, known.table, max_file_mb)
-    is_read = kept < 0
     progress = _Progress(len(found), on_progress)
-    read_places: list[int] = []
-    batches: list[pa.RecordBatch] = []
-    failures: list[TrackFailure] = []
+    matcher = known.matcher()
     with ThreadPoolExecutor(HASH_THREADS) as pool:
-        places = np.flatnonzero(is_read)
-        for start in range(0, len(places), HASH_BATCH):
-            batch = places[start : start + HASH_BATCH]
-            named = []
-            outcomes = pool.map(lambda file: _identify(file, max_file_mb), _named(found, batch))
-            for place, outcome in zip(batch.tolist(), outcomes, strict=True):
-                progress.reach(place + 1)
-                if isinstance(outcome, TrackFailure):
-                    failures.append(outcome)
-                else:
-                    named.append(outcome)
-                    read_places.append(place)
-            batches += SourceFiles.of(named).table.to_batches()
-    progress.reach(len(found))
-    unchanged = known.table.take(pa.array(kept[~is_read]))
-    read = pa.Table.from_batches(batches, schema=FILES)
-    files = pa.concat_tables([unchanged, read])
+        for batch in found.batches(FOUND.names):
+            names = pa.Table.from_batches([batch])
+            yield _identified(names, matcher.match(names), pool, progress, max_file_mb)
+
+
+def _identified(
+    found: pa.Table,
+    known: KnownMatches,
+    pool: ThreadPoolExecutor,
+    progress: "_Progress",
+    max_file_mb: int,
+) -> Identified:
+    kept = _rows_of_unchanged(found, known, max_file_mb)
+    is_read = kept < 0
+    named: list[SourceFile] = []
+    read_places: list[int] = []
+    failures: list[TrackFailure] = []
+    places = np.flatnonzero(is_read)
+    for start in range(0, len(places), HASH_BATCH):
+        batch = places[start : start + HASH_BATCH]
+        outcomes = pool.map(lambda file: _identify(file, max_file_mb), _named(found, batch))
+        for place, outcome in zip(batch.tolist(), outcomes, strict=True):
+            progress.reach(place + 1)
+            if isinstance(outcome, TrackFailure):
+                failures.append(outcome)
+            else:
+                named.append(outcome)
+                read_places.append(place)
+    progress.end_part(len(found))
+    unchanged = known.files.take(pa.array(kept[~is_read]))
+    files = pa.concat_tables([unchanged, SourceFiles.of(named).table])
     places_of_files = np.concatenate([np.flatnonzero(~is_read), np.array(read_places, np.int64)])
-    if (np.diff(places_of_files) < 0).any():  # else a copy of a million rows would be for nothing
+    if (np.diff(places_of_files) < 0).any():
         files = files.take(pa.array(np.argsort(places_of_files)))
     return Identified(SourceFiles(files), tuple(failures), int(is_read.sum()))
 
@@ -127,42 +144,33 @@ class _Progress:
     """Tells of each file once, in order."""
 
     def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
-        self._total, self._tell, self._n_done = total, tell, 0
+        self._total, self._tell = total, tell
+        self._n_before = self._n_done = 0
 
     def reach(self, n_done: int) -> None:
-        """Tell of every file up to this one."""
+        """Tell of every file up to this one of the part."""
         if self._tell is not None:
             for number in range(self._n_done + 1, n_done + 1):
-                self._tell(number, self._total)
+                self._tell(self._n_before + number, self._total)
         self._n_done = max(self._n_done, n_done)
 
+    def end_part(self, n_names: int) -> None:
+        """Tell of what is left of a part of so many names."""
+        self.reach(n_names)
+        self._n_before, self._n_done = self._n_before + n_names, 0
 
-def _places_of_unchanged(found: pa.Table, known: pa.Table, max_file_mb: int) -> NDArray[np.int64]:
-    """Give for each name the row of `known` that still holds and is allowed, or -1."""
-    kept = np.full(len(found), -1, np.int64)
-    for root in pc.unique(found["root"]).to_pylist():
-        of_root = _rows_where(found["root"], root)
-        known_of_root = _rows_where(known["root"], root)
-        rows = pc.index_in(
-            found["path_raw"].take(of_root),
-            value_set=known["path_raw"].take(known_of_root).combine_chunks(),
-        )
-        before = pc.take(known_of_root, rows)
-        kept[of_root.to_numpy()] = pc.fill_null(before, -1).to_numpy()
-    candidates = pa.array(kept, mask=kept < 0)
+
+def _rows_of_unchanged(found: pa.Table, known: KnownMatches, max_file_mb: int) -> NDArray[np.int64]:
+    """Give for each name the row of the known file that still holds and is allowed, or -1."""
+    rows = pa.array(known.rows, mask=known.rows < 0)
     is_same = pc.and_(
         pc.and_(
-            pc.equal(found["n_bytes"], known["n_bytes"].take(candidates)),
-            pc.equal(found["mtime_ns"], known["mtime_ns"].take(candidates)),
+            pc.equal(found["n_bytes"], known.files["n_bytes"].take(rows)),
+            pc.equal(found["mtime_ns"], known.files["mtime_ns"].take(rows)),
         ),
         pc.less_equal(found["n_bytes"], max_file_mb * 1_000_000),
     )
-    kept[~pc.fill_null(is_same, False).to_numpy()] = -1
-    return kept
-
-
-def _rows_where(column: pa.ChunkedArray, value: str) -> pa.Array:
-    return pa.array(np.flatnonzero(pc.equal(column, value).to_numpy()))
+    return np.where(pc.fill_null(is_same, False).to_numpy(), known.rows, -1)
 
 
 def _named(found: pa.Table, places: NDArray[np.int64]) -> list[FoundFile]:

@@ -3,13 +3,15 @@
 A labels file has the columns ``track path`` (or ``path``; below a catalogue root), ``label`` and,
 if known, ``group`` (artist: the unit that never straddles a training split).
 
-Public: `labels_from_folders`, `labels_from_file`, `read_labels`, `NO_LABELS`.
+Public: `labels_from_folders`, `FileLabels`, `read_labels`, `NO_LABELS`.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -54,55 +56,86 @@ def labels_from_folders(files: Iterable[SourceFile]) -> CatalogueRows:
     return CatalogueRows.labelled(known, label=pc.struct_field(first_folder, "label"))
 
 
-def labels_from_file(
-    path: Path,
-    files: Iterable[SourceFile],
-    failures: Collection[TrackFailure] = (),
-    *,
-    is_part: bool = False,
-) -> CatalogueRows:
-    """Give each file the label that a labels file has for its path; files without a row have none.
+class FileLabels:
+    """Labels of a labels file for the files of a catalogue, given a few thousand at a time.
+
+    The file is read when the first label is wanted.
 
     Parameters
     ----------
     path : Path
         The labels file; `NO_LABELS` in its place means that no track has a label.
-    files, failures : iterable, collection
-        What a scan found, and what it could not read: a label may name that too.
-    is_part : bool
-        Whether the files are a part of the catalogue, so that labels may name others.
-
-    Raises
-    ------
-    LabelsError
-        If the file cannot be read, lacks a column, repeats a track, or names tracks that the
-        catalogue does not have.
     """
-    known = SourceFiles.of(files)
-    if path == Path(NO_LABELS):
-        return CatalogueRows.labelled(known)
-    labels = read_labels(path)
-    names = pa.array(list(labels), pa.string())
-    rows = pc.index_in(known.table["path"], value_set=names)
-    labelled = CatalogueRows.labelled(
-        known,
-        label=pa.array([label.label for label in labels.values()], pa.string()).take(rows),
-        group=pa.array([label.group for label in labels.values()], pa.string()).take(rows),
-    )
-    is_missing = pc.invert(pc.is_in(names, value_set=known.table["path"].combine_chunks()))
-    missing = [] if is_part else sorted(names.filter(is_missing).to_pylist())
-    if failures:
-        roots = pc.unique(known.table["root"]).to_pylist()
-        unreadable = tuple(failure.path for failure in failures)
-        missing = [name for name in missing if not _is_unreadable(name, roots, unreadable)]
-    if missing:
-        named = ", ".join(repr(name) for name in missing[:_NAMED_EXAMPLES])
-        raise LabelsError(
-            f"{path} names {len(missing)} track(s) that the catalogue does not have: {named}"
-            f"{' ...' if len(missing) > _NAMED_EXAMPLES else ''}; paths are relative to the "
-            "catalogue root: correct or remove these rows"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._roots: dict[str, None] = {}
+
+    @cached_property
+    def _rows(self) -> "_LabelRows":
+        return _LabelRows({} if self._path == Path(NO_LABELS) else read_labels(self._path))
+
+    def of(self, files: Iterable[SourceFile]) -> CatalogueRows:
+        """Give each file the label that it has for its path; files without a row have none.
+
+        Raises
+        ------
+        LabelsError
+            If the file cannot be read, lacks a column, or repeats a track.
+        """
+        known = SourceFiles.of(files)
+        self._roots |= dict.fromkeys(pc.unique(known.table["root"]).to_pylist())
+        rows = self._rows.find(known.table["path"])
+        return CatalogueRows.labelled(
+            known, label=self._rows.labels.take(rows), group=self._rows.groups.take(rows)
         )
-    return labelled
+
+    def check_all_met(self, failures: Collection[TrackFailure] = ()) -> None:
+        """Refuse labels of tracks that were not among the files of a whole catalogue.
+
+        Parameters
+        ----------
+        failures : collection of TrackFailure
+            What the scan could not read: a label may name that too.
+
+        Raises
+        ------
+        LabelsError
+            If the file names tracks that the catalogue does not have.
+        """
+        missing = self._rows.not_met()
+        if missing and failures:
+            unreadable = {failure.path for failure in failures}
+            missing = [
+                name for name in missing if not _is_unreadable(name, self._roots, unreadable)
+            ]
+        if missing:
+            named = ", ".join(repr(name) for name in missing[:_NAMED_EXAMPLES])
+            raise LabelsError(
+                f"{self._path} names {len(missing)} track(s) that the catalogue does not have: "
+                f"{named}{' ...' if len(missing) > _NAMED_EXAMPLES else ''}; paths are relative to "
+                "the catalogue root: correct or remove these rows"
+            )
+
+
+class _LabelRows:
+    """The rows of a labels file, and which of them a file was found for."""
+
+    def __init__(self, labels: dict[str, Label]) -> None:
+        self.labels = pa.array([label.label for label in labels.values()], pa.string())
+        self.groups = pa.array([label.group for label in labels.values()], pa.string())
+        self._rows = {name: row for row, name in enumerate(labels)}
+        self._is_met = np.zeros(len(labels), bool)
+
+    def find(self, paths: pa.ChunkedArray) -> pa.Array:
+        """Give the row of each path, empty where it has none; the rows count as met."""
+        rows = pa.array(map(self._rows.get, paths.to_pylist()), pa.int64())
+        self._is_met[rows.drop_null().to_numpy()] = True
+        return rows
+
+    def not_met(self) -> list[str]:
+        """Give the names that no file was found for, sorted."""
+        return sorted(name for name, row in self._rows.items() if not self._is_met[row])
 
 
 def _is_unreadable(name: str, roots: Iterable[str], unreadable: Collection[str]) -> bool:

@@ -1,32 +1,59 @@
 """The tables of the next snapshot: what the catalogue's tracks have, from all partitions.
 
-Public: `collect_tables`, `LiveTables`.
+They are put together a range of track ids after the other, so that memory does not grow with the
+catalogue. What would stop a run is found in all ranges before the first is given.
+
+Public: `collect_tables`, `Wanted`, `LiveTables`, `LiveRange`, `write_tables`, `WrittenTables`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from musichash_core.failure_codes import QUARANTINE_CODE
 from storage.atomic import FileDigest
-from storage.carried_rows import encoded_rows
-from storage.catalogue import Catalogue, Places, places_by_track
+from storage.carried_rows import EncodedReader
+from storage.catalogue import Catalogue
 from storage.errors import ArtefactMissingError
-from storage.extracted import Extracted
+from storage.extracted import ExtractedRanges, extracted_ranges
 from storage.failure_rows import failure_rows
+from storage.id_ranges import IdRanges, first_id_after
 from storage.layout import StoreLayout
+from storage.live_tracks import PLACED, LiveTracks
+from storage.published import published_ids
 from storage.receipts import finished_partitions, partition_receipts
-from storage.schemas import FAILURES, PUBLISHED_FACTS, TRACKS
-from storage.tables import table_of
+from storage.schemas import FAILURES, PREDICTIONS, TRACKS, codes_schema
+from storage.snapshots import Snapshot
+from storage.sorted_rows import SortedRows
+from storage.tables import PartWriter, table_of
+
+NAMES = ("tracks", "predictions", "codes", "failures")
+"""The tables, in the order in which they are stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveTables:
-    """Tables of the tracks that the catalogue holds now, each sorted by track_id.
+class Wanted(NamedTuple):
+    """Which features and codes are published.
+
+    Attributes
+    ----------
+    feature_fingerprint : str
+        Of the features.
+    generation : str
+        The model whose codes they are.
+    n_bits : int
+        Length of these codes.
+    """
+
+    feature_fingerprint: str
+    generation: str
+    n_bits: int
+
+
+class LiveRange(NamedTuple):
+    """Rows of the tracks of one range of ids, each table sorted by track_id.
 
     Attributes
     ----------
@@ -34,75 +61,237 @@ class LiveTables:
         All tracks with an identity.
     predictions, codes : pyarrow.Table
         One row per track with features.
-    failures : pyarrow.Table
-        One row per track or unreadable file.
-    partition_ids : tuple of str
-        Partitions that hold at least one of the tracks.
-    receipts : tuple of FileDigest
-        Of the features and of the codes of these partitions.
-    n_unreadable : int
-        Failure rows of files without an identity.
-    n_quarantined : int
-        Failure rows of tracks that killed a worker.
     """
 
     tracks: pa.Table
     predictions: pa.Table
     codes: pa.Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveTables:
+    """Tables of the tracks that the catalogue holds now.
+
+    A context manager: rows may lie in temporary files.
+
+    Attributes
+    ----------
+    failures : pyarrow.Table
+        One row per track or unreadable file; sorted by track_id and path.
+    partition_ids : tuple of str
+        Partitions that hold at least one of the tracks.
+    receipts : tuple of FileDigest
+        Of the features and of the codes of these partitions.
+    n_tracks : int
+        Tracks with an identity.
+    n_removed : int
+        Tracks of the current snapshot that the catalogue no longer has.
+    """
+
     failures: pa.Table
     partition_ids: tuple[str, ...]
     receipts: tuple[FileDigest, ...]
-    n_unreadable: int
-    n_quarantined: int
+    n_tracks: int
+    n_removed: int
+    _sources: "_Sources"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._sources.close()
+
+    @property
+    def n_bits(self) -> int:
+        """Length of the codes."""
+        return self._sources.wanted.n_bits
+
+    def ranges(self) -> Iterator[LiveRange]:
+        """Give the rows of each range; one after the other they are the tables, sorted."""
+        sources = self._sources
+        encoded = EncodedReader(
+            sources.layout,
+            self.receipts,
+            generation=sources.wanted.generation,
+            n_bits=sources.wanted.n_bits,
+        )
+        for number in range(sources.n_ranges):
+            tracks = sources.of_range(number)
+            end = first_id_after(number, sources.n_ranges)
+            predictions, codes = encoded.rows(tracks.facts, end)
+            yield LiveRange(tracks.table(), predictions, codes)
 
 
 def collect_tables(
     layout: StoreLayout,
     catalogue: Catalogue,
-    extracted: Extracted,
+    wanted: Wanted,
     *,
-    generation: str,
-    n_bits: int,
+    current: Snapshot | None = None,
+    keep: bool = False,
 ) -> LiveTables:
     """Bring together the rows of the catalogue's tracks.
 
     Of several partitions that have a track the first by name counts that is encoded: a backfill may
     finish one at any time, and its codes come later.
 
+    Parameters
+    ----------
+    wanted : Wanted
+        Which features and codes count.
+    current : Snapshot, optional
+        The current one.
+    keep : bool
+        As for `storage.extracted.extracted_ranges`.
+
     Raises
     ------
     ArtefactMissingError
         If a track is neither extracted nor failed, or a partition is not encoded.
+    TemporarySpaceError
+        If there is no room for rows that do not stay in memory.
     """
-    places = places_by_track(catalogue.table)
-    track_ids = catalogue.table["track_id"].take(pa.array(places.first)).combine_chunks()
-    encoded_ids = finished_partitions(layout.encoded_root(generation))
-    facts = _rows_of(extracted.facts_in(encoded_ids), track_ids)
-    failed = _rows_of(extracted.failures, track_ids)
-    failures = pa.concat_tables(
-        [failed, table_of(failure_rows(catalogue.failures), FAILURES)]
-    ).sort_by([("track_id", "ascending"), ("path", "ascending")])
-    tracks = _tracks_table(catalogue.table, places, facts, failed["track_id"])
-    partition_ids = sorted(pc.unique(facts["partition_id"]).to_pylist())
-    _check_encoded(layout, partition_ids, encoded_ids, generation)
-    receipts = tuple(
-        partition_receipts(layout, extracted.feature_fingerprint, generation, partition_ids)
+    encoded_ids = finished_partitions(layout.encoded_root(wanted.generation))
+    extracted = extracted_ranges(
+        layout, wanted.feature_fingerprint, n_others=catalogue.n_files, keep=keep
     )
-    encoded = encoded_rows(layout, facts, receipts, generation=generation, n_bits=n_bits)
+    placed = IdRanges(PLACED, extracted.n_ranges)
+    sources = _Sources(layout, wanted, placed, extracted, encoded_ids)
+    try:
+        for batch in catalogue.batches(PLACED.names):
+            placed.add(pa.Table.from_batches([batch]))
+        unreadable = table_of(failure_rows(catalogue.failures), FAILURES)
+        return _checked(sources, unreadable, published_ids(layout, current))
+    except BaseException:
+        sources.close()
+        raise
+
+
+class WrittenTables(NamedTuple):
+    """Tables as they were stored.
+
+    Attributes
+    ----------
+    parts : dict of str to FileDigest
+        The part that each table is.
+    n_rows : dict of str to int
+        Its rows.
+    """
+
+    parts: dict[str, FileDigest]
+    n_rows: dict[str, int]
+
+
+def write_tables(
+    layout: StoreLayout, tables: LiveTables, names: Collection[str] = NAMES
+) -> WrittenTables:
+    """Store the tables, or some of them, as one part each."""
+    schemas = dict(
+        zip(NAMES, (TRACKS, PREDICTIONS, codes_schema(tables.n_bits), FAILURES), strict=True)
+    )
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(PartWriter(layout, name, schemas[name])) for name in names
+        }
+        for rows in tables.ranges():
+            for name, table in rows._asdict().items():
+                if name in writers:
+                    writers[name].add(table)
+        if "failures" in writers:
+            writers["failures"].add(tables.failures)
+        parts = {name: writer.place() for name, writer in writers.items()}
+    return WrittenTables(parts, {name: writer.n_rows for name, writer in writers.items()})
+
+
+def _checked(sources: "_Sources", unreadable: pa.Table, published: SortedRows) -> LiveTables:
+    """Look at all ranges for what must stop a run, and count."""
+    failures, partition_ids = [unreadable], set[str]()
+    n_tracks, n_removed, pending = 0, 0, _Pending()
+    for number in range(sources.n_ranges):
+        tracks = sources.of_range(number)
+        failures.append(tracks.failures)
+        partition_ids.update(pc.unique(tracks.facts["partition_id"]).to_pylist())
+        n_tracks += len(tracks.track_ids)
+        ids = published.below(first_id_after(number, sources.n_ranges))["track_id"]
+        is_there = pc.is_in(ids, value_set=tracks.track_ids)
+        n_removed += len(ids) - int(pc.sum(is_there).as_py() or 0)
+        pending.look(tracks)
+    pending.refuse()
+    needed = sorted(partition_ids)
+    _check_encoded(sources.layout, needed, sources.encoded_ids, sources.wanted.generation)
     return LiveTables(
-        tracks=tracks,
-        predictions=encoded.predictions,
-        codes=encoded.codes,
-        failures=failures,
-        partition_ids=tuple(partition_ids),
-        receipts=receipts,
-        n_unreadable=len(catalogue.failures),
-        n_quarantined=int(pc.sum(pc.equal(failures["code"], QUARANTINE_CODE)).as_py() or 0),
+        failures=pa.concat_tables(failures).sort_by(
+            [("track_id", "ascending"), ("path", "ascending")]
+        ),
+        partition_ids=tuple(needed),
+        receipts=tuple(
+            partition_receipts(
+                sources.layout,
+                sources.wanted.feature_fingerprint,
+                sources.wanted.generation,
+                needed,
+            )
+        ),
+        n_tracks=n_tracks,
+        n_removed=n_removed,
+        _sources=sources,
     )
 
 
-def _rows_of(table: pa.Table, track_ids: pa.Array) -> pa.Table:
-    return table.filter(pc.is_in(table["track_id"], value_set=track_ids))
+class _Sources:
+    """Where the rows come from: the catalogue, and what has been extracted."""
+
+    def __init__(
+        self,
+        layout: StoreLayout,
+        wanted: Wanted,
+        placed: IdRanges,
+        extracted: ExtractedRanges,
+        encoded_ids: Sequence[str],
+    ) -> None:
+        self.layout, self.wanted = layout, wanted
+        self.extracted, self.encoded_ids = extracted, encoded_ids
+        self.n_ranges = placed.n_ranges
+        self._placed = placed
+        self._only: LiveTracks | None = None
+
+    def of_range(self, number: int) -> LiveTracks:
+        """Give the tracks of a range; of the only one, the same again."""
+        if self._only is not None:
+            return self._only
+        extracted = self.extracted.of_range(number)
+        tracks = LiveTracks(
+            self._placed.table(number), extracted.facts_in(self.encoded_ids), extracted.failures
+        )
+        if self.n_ranges == 1:
+            self._only = tracks
+        return tracks
+
+    def close(self) -> None:
+        self._only = None
+        self._placed.close()
+        self.extracted.close()
+
+
+class _Pending:
+    """Counts the tracks that are not extracted yet."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def look(self, tracks: LiveTracks) -> None:
+        paths = tracks.pending()
+        if len(paths):
+            self._first = self._first or paths[0].as_py()
+            self._count += len(paths)
+
+    def refuse(self) -> None:
+        if self._count:
+            raise ArtefactMissingError(
+                f"{self._count} track(s) of the catalogue are not extracted yet (one is "
+                f"{self._first!r}); run 'musichash extract' first"
+            )
 
 
 def _check_encoded(
@@ -119,72 +308,3 @@ def _check_encoded(
             f"partition {missing[0]} has no codes of model {generation} yet; "
             f"run 'musichash encode --store {layout.root}' first"
         )
-
-
-def _tracks_table(
-    catalogue: pa.Table, places: Places, facts: pa.Table, failed_ids: pa.ChunkedArray
-) -> pa.Table:
-    """Give one row per track: its places, what its owner says, and its facts."""
-    in_order = catalogue.take(pa.array(places.order)).combine_chunks()
-    first = in_order.take(pa.array(places.starts))
-    fact_rows = pc.index_in(first["track_id"], value_set=facts["track_id"].combine_chunks())
-    _check_extracted(first, fact_rows, failed_ids)
-    has_label = pc.is_valid(in_order["label"])
-    labelled = in_order.take(_first_where(has_label, places.starts, otherwise=places.starts))
-    has_id = pc.greater(pc.binary_length(in_order["external_id"]), 0)
-    columns = {
-        "track_id": first["track_id"],
-        "root": first["root"],
-        "path": first["path"],
-        "locations": _locations(in_order, places.starts),
-        "label": labelled["label"],
-        "group": labelled["group"],
-        "external_id": in_order["external_id"].take(_first_where(has_id, places.starts)),
-        "n_bytes": first["n_bytes"],
-        "status": pc.if_else(pc.is_valid(fact_rows), "ok", "failed"),
-        **{name: facts[name].take(fact_rows) for name in PUBLISHED_FACTS},
-    }
-    return pa.table([columns[name] for name in TRACKS.names], schema=TRACKS)
-
-
-def _check_extracted(
-    first: pa.Table, fact_rows: pa.ChunkedArray, failed_ids: pa.ChunkedArray
-) -> None:
-    is_failed = pc.is_in(first["track_id"], value_set=failed_ids.combine_chunks())
-    is_pending = pc.and_(pc.is_null(fact_rows), pc.invert(is_failed))
-    pending = first["path"].filter(is_pending)
-    if len(pending):
-        raise ArtefactMissingError(
-            f"{len(pending)} track(s) of the catalogue are not extracted yet (one is "
-            f"{pending[0].as_py()!r}); run 'musichash extract' first"
-        )
-
-
-def _first_where(
-    is_so: pa.ChunkedArray, starts: NDArray[np.int64], otherwise: NDArray[np.int64] | None = None
-) -> pa.Array:
-    """Give for each track the first of its places where something is so.
-
-    Parameters
-    ----------
-    is_so : (n_places,) bool
-        An empty value counts as not so.
-    starts : (n_tracks,) int64
-        The first place of each track.
-    otherwise : (n_tracks,) int64, optional
-        The place of a track where none is so; without it, empty.
-    """
-    found = np.flatnonzero(pc.fill_null(is_so, fill_value=False).to_numpy())
-    tracks, first = np.unique(np.searchsorted(starts, found, side="right") - 1, return_index=True)
-    rows = np.full(len(starts), -1, np.int64) if otherwise is None else otherwise.copy()
-    rows[tracks] = found[first]
-    return pa.array(rows, mask=rows < 0)
-
-
-def _locations(in_order: pa.Table, starts: NDArray[np.int64]) -> pa.Array:
-    """Give for each track the list of its places, as root/path."""
-    joined = pc.binary_join_element_wise(in_order["root"], in_order["path"], "/")
-    if isinstance(joined, pa.ChunkedArray):
-        joined = joined.combine_chunks()
-    offsets = pa.array([*starts.tolist(), len(in_order)], pa.int32())
-    return pa.ListArray.from_arrays(offsets, joined)

@@ -4,17 +4,16 @@ Public: `lost_tracks`, `LostTracks`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from storage.catalogue import read_catalogue
+from storage.catalogue import Catalogue, read_catalogue
 from storage.errors import ArtefactMissingError, StoreError
 from storage.layout import StoreLayout
-from storage.schemas import CATALOGUE
 from storage.tables import read_part
 
 
@@ -49,14 +48,9 @@ def lost_tracks(layout: StoreLayout, partitions: Sequence[Path]) -> LostTracks:
             ids.update(read_part(folder / "tracks.parquet")["track_id"].to_pylist())
         except (StoreError, KeyError):
             n_unreadable += 1
-    try:
-        table = read_catalogue(layout).table if ids else CATALOGUE.empty_table()
-    except ArtefactMissingError:
-        table = CATALOGUE.empty_table()
-    known = table.filter(pc.is_in(table["track_id"], value_set=pa.array(sorted(ids), pa.string())))
     there: set[str] = set()
     shown: dict[str, str] = {}
-    for row in known.to_pylist():
+    for row in _rows_of(layout, ids):
         if Path(row["root"], os.fsdecode(row["path_raw"])).is_file():
             there.add(row["track_id"])
         shown.setdefault(row["track_id"], f"{row['root']}/{row['path']}")
@@ -66,3 +60,14 @@ def lost_tracks(layout: StoreLayout, partitions: Sequence[Path]) -> LostTracks:
         n_elsewhere=len(ids - shown.keys()),
         n_unreadable=n_unreadable,
     )
+
+
+def _rows_of(layout: StoreLayout, track_ids: set[str]) -> Iterator[dict[str, Any]]:
+    """Give the rows of some tracks in the recorded catalogue, if there is one."""
+    try:
+        catalogue = read_catalogue(layout) if track_ids else Catalogue((), ())
+    except ArtefactMissingError:
+        return
+    for batch in catalogue.batches(["track_id", "root", "path", "path_raw"]):
+        is_wanted = [track_id in track_ids for track_id in batch["track_id"].to_pylist()]
+        yield from batch.filter(pa.array(is_wanted, pa.bool_())).to_pylist()

@@ -14,20 +14,19 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from musichash_core.records import SourceFile, TrackFailure
-from storage.catalogue import ScanResult
+from storage.catalogue import Labels, ScanResult, give_identities
+from storage.collected_rows import MemoryRows
 from storage.errors import ManifestError
-from storage.file_identities import (
-    DEFAULT_MAX_FILE_MB,
-    SCAN_STAGE,
-    identify_files,
-)
+from storage.file_identities import DEFAULT_MAX_FILE_MB, SCAN_STAGE
+from storage.known_files import KnownFiles
 from storage.row_columns import Column, RowFile
 from storage.row_files import TextRow, read_rows
 from storage.source_files import CatalogueRows, FoundFiles, SourceFiles
@@ -187,24 +186,25 @@ def _failure(root: str, name: str, message: str, code: str = "outside-root") -> 
 
 def scan_manifest(
     manifest: Manifest,
-    known: Iterable[SourceFile] = (),
+    known: Iterable[SourceFile] | KnownFiles = (),
     *,
+    labels: Labels | None = None,
     max_file_mb: int = DEFAULT_MAX_FILE_MB,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[ScanResult, CatalogueRows]:
-    """Give each file that a manifest names its identity.
+) -> ScanResult:
+    """Give each file that a manifest names its identity, and what the manifest says of it.
 
     Parameters
     ----------
     known, max_file_mb, on_progress
-        As for `storage.file_identities.identify_files`.
+        As for `storage.catalogue.scan_catalogue`.
+    labels : callable, optional
+        Gives labels and groups in place of the manifest.
 
     Returns
     -------
     ScanResult
         With the rows that name no file among the failures.
-    CatalogueRows
-        The files, sorted by root and path, with what the manifest says of them.
 
     Raises
     ------
@@ -234,12 +234,16 @@ def scan_manifest(
             f"{manifest.path} names is there ({failures[0].message}); check its paths, or that "
             "the disk is mounted"
         )
-    identified = identify_files(
-        names.table(), SourceFiles.of(known), max_file_mb=max_file_mb, on_progress=on_progress
+    said_of = partial(_with_what_is_said, said, labels)
+    result = give_identities(
+        MemoryRows(names.table()),
+        known,
+        labels=said_of,
+        max_file_mb=max_file_mb,
+        on_progress=on_progress,
     )
-    every_failure = sorted((*failures, *identified.failures), key=lambda failure: failure.path)
-    result = ScanResult(identified.files, tuple(every_failure), identified.n_read, 0)
-    return result, _with_what_is_said(identified.files, said)
+    every_failure = sorted((*failures, *result.failures), key=lambda failure: failure.path)
+    return replace(result, catalogue=result.catalogue.with_failures(every_failure))
 
 
 def _by_folder(row: ManifestRow) -> tuple[str, str, str]:
@@ -247,17 +251,18 @@ def _by_folder(row: ManifestRow) -> tuple[str, str, str]:
 
 
 def _with_what_is_said(
-    files: SourceFiles, said: Mapping[tuple[str, bytes], ManifestRow]
+    said: Mapping[tuple[str, bytes], ManifestRow], labels: Labels | None, files: SourceFiles
 ) -> CatalogueRows:
     """Put what the manifest says of each file beside it."""
     places = (files.table[name].to_pylist() for name in ("root", "path_raw"))
     rows = [said[place] for place in zip(*places, strict=True)]
-    return CatalogueRows.labelled(
+    listed = CatalogueRows.labelled(
         files,
         label=pa.array([row.label for row in rows], pa.string()),
         group=pa.array([row.group for row in rows], pa.string()),
         external_id=pa.array([row.external_id for row in rows], pa.string()),
     )
+    return listed if labels is None else listed.with_labels_of(labels(files))
 
 
 class _Folders:

@@ -1,7 +1,7 @@
 """Reading what is published: the tables of a snapshot.
 
-Public: `read_table`, `read_batches`, `published_track_ids`, `table_paths`, `snapshot_entry`,
-`require_snapshot`, `explain_missing`.
+Public: `read_table`, `read_batches`, `sorted_rows`, `published_track_ids`, `published_ids`,
+`table_paths`, `snapshot_entry`, `require_snapshot`, `explain_missing`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,9 @@ import pyarrow as pa
 from storage.atomic import FileDigest
 from storage.errors import ArtefactMissingError
 from storage.layout import StoreLayout
+from storage.schemas import TRACKS
 from storage.snapshots import Snapshot, current_snapshot
+from storage.sorted_rows import SortedRows
 from storage.tables import part_batches, part_schema, read_part
 
 
@@ -114,6 +116,31 @@ def published_track_ids(layout: StoreLayout, snapshot: Snapshot | None) -> set[s
         return set()
     table = read_table(layout, snapshot, "tracks", columns=["track_id"])
     return set(table["track_id"].to_pylist())
+
+
+def sorted_rows(
+    layout: StoreLayout, snapshot: Snapshot, name: str, columns: Sequence[str]
+) -> SortedRows:
+    """Give a table of a snapshot that is sorted by track_id, a range of ids after the other.
+
+    Parameters
+    ----------
+    name : str
+        ``tracks``, ``predictions`` or ``codes``.
+    columns : sequence of str
+        Names of the columns to read; track_id is one of them.
+    """
+    schema, batches = read_batches(layout, snapshot, name, columns=columns)
+    chosen = pa.schema([schema.field(column) for column in columns])
+    pieces = (pa.Table.from_batches([batch]).select(columns) for batch in batches)
+    return SortedRows(pieces, chosen, source=f"the published table {name}")
+
+
+def published_ids(layout: StoreLayout, snapshot: Snapshot | None) -> SortedRows:
+    """Give the tracks of a snapshot, as the column track_id, a range of them after the other."""
+    if snapshot is None:
+        return SortedRows((), pa.schema([TRACKS.field("track_id")]), source="nothing")
+    return sorted_rows(layout, snapshot, "tracks", ["track_id"])
 
 
 def snapshot_entry(snapshot: Snapshot, path: str) -> FileDigest:

@@ -19,7 +19,6 @@ from storage.assembling import index_files
 from storage.atomic import FileDigest, write_file
 from storage.catalogue import Catalogue, CatalogueRows, read_catalogue
 from storage.errors import StoreError
-from storage.extracted import read_extracted
 from storage.generations import code_length, read_model_card
 from storage.indexes import (
     KEY_COLUMNS,
@@ -32,10 +31,9 @@ from storage.indexes import (
     write_index,
 )
 from storage.layout import StoreLayout
-from storage.live_tables import collect_tables
+from storage.live_tables import Wanted, collect_tables, write_tables
 from storage.published import read_table
 from storage.snapshots import Snapshot
-from storage.tables import write_part
 
 WHOLE_INDEX_FILES = 2
 """An index that was built whole is a file and its description; only then codes alone decide it."""
@@ -88,14 +86,10 @@ def _built_parts(
     if track_ids is not None:
         table = catalogue.table.filter(pc.is_in(catalogue.table["track_id"], value_set=track_ids))
         catalogue = Catalogue(CatalogueRows(table), catalogue.failures)
-    tables = collect_tables(
-        scratch,
-        catalogue,
-        read_extracted(scratch, snapshot.feature_fingerprint),
-        generation=snapshot.generation,
-        n_bits=code_length(read_model_card(layout, snapshot.generation)),
-    )
-    return {name: write_part(scratch, name, getattr(tables, name)) for name in sorted(names)}
+    n_bits = code_length(read_model_card(layout, snapshot.generation))
+    wanted = Wanted(snapshot.feature_fingerprint, snapshot.generation, n_bits)
+    with collect_tables(scratch, catalogue, wanted) as tables:
+        return write_tables(scratch, tables, sorted(names)).parts
 
 
 def _track_ids(layout: StoreLayout, snapshot: Snapshot) -> pa.Array | None:

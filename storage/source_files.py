@@ -3,7 +3,8 @@
 Whoever wants single files takes them out of the sequences as records; whoever works on all of them
 takes the tables.
 
-Public: `SourceFiles`, `CatalogueRow`, `CatalogueRows`, `FILES`, `FoundFiles`, `FOUND`.
+Public: `SourceFiles`, `CatalogueRow`, `CatalogueRows`, `FILES`, `FoundFiles`, `FOUND`,
+`FoundName`, `found_table`.
 """
 
 import os
@@ -39,7 +40,8 @@ BLOCK_ROWS = 8192
 """Rows that are Python objects at once."""
 
 _Record = TypeVar("_Record")
-_Found = tuple[str, bytes, int | None, int | None, str]
+FoundName = tuple[str, bytes, int | None, int | None, str]
+"""A row of `FOUND`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +187,19 @@ class CatalogueRows(_Columns[CatalogueRow]):
         )
 
 
+def found_table(names: Sequence[FoundName]) -> pa.Table:
+    """Put names into the columns `FOUND`."""
+    columns = zip(*names, strict=True) if names else ((),) * len(FOUND)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, FOUND, strict=True)]
+    return pa.table(arrays, schema=FOUND)
+
+
 class FoundFiles:
-    """Collects the names that a walk or a manifest finds, in columns."""
+    """Collects the names that a manifest finds, in columns."""
 
     def __init__(self) -> None:
-        self._batches: list[pa.RecordBatch] = []
-        self._block: list[_Found] = []
+        self._tables = [FOUND.empty_table()]
+        self._block: list[FoundName] = []
 
     def add(
         self, root: str, path_raw: bytes, status: os.stat_result | None, place: str = ""
@@ -202,17 +211,12 @@ class FoundFiles:
             self._flush()
 
     def _flush(self) -> None:
-        columns = [
-            pa.array(column, field.type)
-            for column, field in zip(zip(*self._block, strict=True), FOUND, strict=True)
-        ]
-        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=FOUND))
+        self._tables.append(found_table(self._block))
         self._block = []
 
     def table(self) -> pa.Table:
         """Give the names in the columns `FOUND`, sorted by root and path, and forget them."""
-        if self._block:
-            self._flush()
-        found = pa.Table.from_batches(self._batches, schema=FOUND)
-        self._batches = []  # a million names are 150 MB, and the sorted ones are a copy
+        self._flush()
+        found = pa.concat_tables(self._tables)
+        self._tables = [FOUND.empty_table()]  # they are many, and the sorted ones are a copy
         return found.sort_by([("root", "ascending"), ("path_raw", "ascending")])

@@ -38,17 +38,17 @@ class Counted:
     encoded: Mapping[str, int] = field(default_factory=dict)
 
 
-def accounted(
-    record: RunRecord, tracks: pa.Table, failures: pa.Table, counted: Counted
-) -> RunRecord:
+def accounted(record: RunRecord, n_tracks: int, failures: pa.Table, counted: Counted) -> RunRecord:
     """Fill in a run's numbers and prove that every track seen is in exactly one of them.
 
     Parameters
     ----------
     record : RunRecord
         The run, as the ledger has it so far.
-    tracks, failures : pyarrow.Table
-        Those that are to be published.
+    n_tracks : int
+        Rows of the tracks table that is to be published.
+    failures : pyarrow.Table
+        The failures table that is to be published.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def accounted(
     n_unreadable = int(pc.sum(pc.equal(failures["track_id"], "")).as_py() or 0)
     filled = replace(
         record,
-        seen=len(tracks) + n_unreadable + counted.removed,
+        seen=n_tracks + n_unreadable + counted.removed,
         done=counted.done,
         reused=counted.reused,
         failed=len(failures) - n_quarantined,

@@ -4,7 +4,7 @@ Public: `resume_or_begin`, `resume`, `begin`, `extend`, `abandon`, `working_besi
 `writer_of`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -217,7 +217,7 @@ def _plan_table(
     extracted = read_extracted(layout, state.feature_fingerprint)
     if state.kind == "model":
         _check_has_features(layout, state, wanted, extracted)
-    to_extract: tuple[Partition, ...] = ()
+    to_extract: Sequence[Partition] = ()
     if "extract" in state.steps:
         to_extract = make_plan(str(layout.root), catalogue, config, allow_shrink=True).partitions
     return plan_table(state, catalogue, to_extract, extracted)

@@ -31,8 +31,9 @@ from storage.extracted import Extracted, read_extracted
 from storage.receipts import finished_partitions
 from storage.source_files import BLOCK_ROWS, FILES, SourceFiles
 from storage.store import open_store
-from tasks.changes import compare, places_of, read_published
-from tasks.plan import Plan
+from tasks.changes import Changes
+from tasks.partitioning import WORK_ROWS, PlannedPartitions, TracksToExtract
+from tasks.plan import Plan, track_ids_of
 
 
 def plan_table(
@@ -76,17 +77,26 @@ def plan_table(
     return table.take(order)
 
 
+_ASSIGNED = pa.schema(
+    [PLAN.field(name) for name in ("track_id", "partition_id", "attempts", "audio_s")]
+)
+
+
 def _assigned(partitions: Sequence[Partition]) -> pa.Table:
     """Give the tracks of some partitions, one row each."""
-    pairs = [(partition.partition_id, item) for partition in partitions for item in partition.items]
-    return pa.table(
-        {
-            "track_id": pa.array([item.file.track_id for _, item in pairs], pa.string()),
-            "partition_id": pa.array([partition_id for partition_id, _ in pairs], pa.string()),
-            "attempts": pa.array([item.attempts for _, item in pairs], pa.int32()),
-            "audio_s": pa.array([item.estimated_s for _, item in pairs], pa.float64()),
-        }
-    )
+    batches = [
+        pa.record_batch(
+            [
+                [item.file.track_id for item in partition.items],
+                [partition.partition_id] * len(partition.items),
+                [item.attempts for item in partition.items],
+                [item.estimated_s for item in partition.items],
+            ],
+            schema=_ASSIGNED,
+        )
+        for partition in partitions
+    ]
+    return pa.Table.from_batches(batches, _ASSIGNED).combine_chunks()
 
 
 def _numbers(count: int) -> pa.Array:
@@ -99,13 +109,13 @@ class Work:
 
     Attributes
     ----------
-    to_extract : tuple of Partition
+    to_extract : PlannedPartitions
         Without a receipt yet.
     partition_ids : frozenset of str
         All partitions of the plan.
     """
 
-    to_extract: tuple[Partition, ...]
+    to_extract: PlannedPartitions
     partition_ids: frozenset[str]
 
 
@@ -118,26 +128,44 @@ def work_left(store: str, state: BackfillState) -> Work:
     layout = open_store(store)
     plan = read_plan(layout, state.name)
     if "extract" not in state.steps:
-        return Work((), partition_ids(plan))
+        return Work(PlannedPartitions.of(()), partition_ids(plan))
     finished = set(finished_partitions(layout.features_root(state.feature_fingerprint)))
     if not _is_unfinished(plan, finished).true_count:
-        return Work((), partition_ids(plan))
+        return Work(PlannedPartitions.of(()), partition_ids(plan))
     moved = _moved(plan, finished, read_extracted(layout, state.feature_fingerprint))
     if moved is not None:
         plan = moved
         write_plan(layout, state.name, plan)
-    groups = _items(plan.filter(_is_unfinished(plan, finished)))
-    return Work(
-        tuple(Partition(name, tuple(items.values())) for name, items in groups.items()),
-        partition_ids(plan),
-    )
+    to_extract = _partitions(plan.filter(_is_unfinished(plan, finished)))
+    return Work(to_extract, partition_ids(plan))
+
+
+def _partitions(plan: pa.Table) -> PlannedPartitions:
+    """Give the partitions of some rows of a plan, in the order of their first rows.
+
+    A track is the first of its rows in a partition.
+    """
+    named = plan["partition_id"].combine_chunks().dictionary_encode()
+    ids = plan["track_id"].combine_chunks().dictionary_encode()
+    places = named.indices.to_numpy().astype(np.int64)
+    _, first = np.unique(places * len(ids) + ids.indices.to_numpy(), return_index=True)
+    first.sort()
+    first = first[np.argsort(places[first], kind="stable")]
+    columns = [*FILES.names, "attempts", "audio_s"]
+    rows = plan.select(columns).take(pa.array(first)).rename_columns(WORK_ROWS.names)
+    tracks = TracksToExtract()
+    tracks.add(rows.cast(WORK_ROWS))
+    audio_s = np.zeros(len(named.dictionary))
+    np.add.at(audio_s, places[first], rows["estimated_s"].to_numpy())
+    ends = np.cumsum(np.bincount(places[first], minlength=len(audio_s)))
+    return PlannedPartitions(tracks, named.dictionary.to_pylist(), np.append(0, ends), audio_s)
 
 
 def plan_of(state: BackfillState, work: Work) -> Plan:
     """Give what is left of a backfill as the plan of a run, for the stages."""
     return Plan(
         partitions=work.to_extract,
-        n_new=sum(len(partition.items) for partition in work.to_extract),
+        n_new=sum(work.to_extract.n_tracks),
         n_changed=0,
         n_retried=0,
         n_reused=0,
@@ -145,7 +173,7 @@ def plan_of(state: BackfillState, work: Work) -> Plan:
         n_unreadable=0,
         n_duplicates=0,
         n_labels=0,
-        changes=compare(read_published(None), places_of(Catalogue((), ()))),
+        changes=Changes(),
         generation=state.generation,
         loads={},
         rates={},
@@ -225,10 +253,13 @@ def partitions_of_backfills(store: str, feature_fingerprint: str) -> set[str]:
     the tracks too.
     """
     layout = open_store(store)
-    try:
-        track_ids = read_catalogue(layout).table["track_id"]
-    except ArtefactMissingError:
-        track_ids = pa.chunked_array([], pa.string())
+
+    def track_ids() -> pa.ChunkedArray:
+        try:
+            return track_ids_of(read_catalogue(layout))
+        except ArtefactMissingError:
+            return pa.chunked_array([], pa.string())
+
     return partitions_left_to_backfills(layout, feature_fingerprint, track_ids)
 
 

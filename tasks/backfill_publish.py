@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from musichash_core.errors import MusicHashError
 from storage.backfills import end_backfill, read_backfill
 from storage.catalogue import Catalogue, read_catalogue
+from storage.collected_rows import RowCollector
 from storage.collections import (
     Collection,
     read_collections,
@@ -19,7 +21,7 @@ from storage.collections import (
     remove_collection,
 )
 from storage.errors import ArtefactMissingError, StoreLockedError
-from storage.source_files import CatalogueRows
+from storage.schemas import CATALOGUE
 from storage.store import open_store
 from tasks.ledger import OpenRun, begin_run
 from tasks.scan import together
@@ -42,12 +44,13 @@ def with_collection(store: str, collection: Collection, catalogue: Catalogue) ->
         last = read_catalogue(open_store(store))
     except ArtefactMissingError:
         return catalogue
-    is_elsewhere = pc.not_equal(last.table["root"], collection.root)
     below = f"{collection.root}/"
-    others = Catalogue(
-        CatalogueRows(last.table.filter(is_elsewhere)),
-        [failure for failure in last.failures if not failure.path.startswith(below)],
-    )
+    failures = [failure for failure in last.failures if not failure.path.startswith(below)]
+    with RowCollector(CATALOGUE) as rows:
+        for batch in last.batches(CATALOGUE.names):
+            is_elsewhere = pc.not_equal(batch["root"], collection.root)
+            rows.add(pa.Table.from_batches([batch.filter(is_elsewhere)]))
+        others = Catalogue(rows.finish(), failures)
     return together([others, catalogue])
 
 

@@ -1,7 +1,9 @@
 """What differs between the published tracks and a catalogue, and whether too much is missing.
 
-All of it is computed in columns: a million tracks take seconds, and no Python object each. A place
-is ``root/path``. A track is one of these:
+All of it is computed in columns: a million tracks take seconds, and no Python object each. Tracks
+are compared range by range of their ids, and places part by part, so that memory hardly grows with
+the catalogue: by 4 bytes per file and 2 per published track. A place is ``root/path``. A track is
+one of these:
 
 * *known* when its bytes are published. It *moved* when none of its places is one it was published
   at;
@@ -12,24 +14,35 @@ A published track that the catalogue no longer has is *removed*; it is *replaced
 places holds other bytes now, and *lost* when none does. Only lost tracks are what an unmounted disk
 looks like.
 
-Public: `Changes`, `RootCounts`, `compare`, `places_of`, `read_published`, `why_refused`.
+Public: `Changes`, `RootCounts`, `Comparison`, `TracksInRange`, `compare`, `why_refused`.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from storage.catalogue import Catalogue
-from storage.layout import StoreLayout
-from storage.published import read_batches
-from storage.schemas import TRACKS
-from storage.snapshots import current_snapshot
+from storage.catalogue import Catalogue, places_by_track
+from storage.id_ranges import IdRanges, count_ranges, first_id_after
+from storage.place_parts import PlaceParts
+from storage.sorted_rows import SortedRows
+from storage.source_files import FILES
+from tasks.published_tracks import PLACE_ROWS, TRACK_ROWS, PublishedTracks
 
-PUBLISHED_COLUMNS = [
-    *("track_id", "root", "path", "locations", "label", "n_bytes", "duration_s"),
-]
+FILE_ROWS = pa.schema(
+    [
+        pa.field("row", pa.int64()),
+        *(pa.field(field.name, field.type) for field in FILES),
+        pa.field("label", pa.string()),
+    ]
+)
+"""Files of a catalogue, with the numbers of their rows in it."""
 
 _NAMED_ROOTS = 3
 
@@ -67,9 +80,8 @@ class Changes:
 
     Attributes
     ----------
-    tracks : pyarrow.Table
-        Each track of the catalogue once, sorted by ``track_id``; ``row`` is the number of its
-        first file in the catalogue, ``is_changed`` whether it is a place's new content.
+    n_tracks : int
+        Tracks of the catalogue.
     n_published : int
         Published tracks.
     n_moved : int
@@ -86,123 +98,204 @@ class Changes:
         Every root that has published tracks, sorted.
     """
 
-    tracks: pa.Table
-    n_published: int
-    n_moved: int
-    n_removed: int
-    n_replaced: int
-    n_relabelled: int
-    n_labelled: int
-    roots: tuple[RootCounts, ...]
+    n_tracks: int = 0
+    n_published: int = 0
+    n_moved: int = 0
+    n_removed: int = 0
+    n_replaced: int = 0
+    n_relabelled: int = 0
+    n_labelled: int = 0
+    roots: tuple[RootCounts, ...] = ()
 
 
-def read_published(layout: StoreLayout | None) -> pa.Table:
-    """Read the columns of the published tracks table that planning needs; empty before the first.
+@dataclass(frozen=True, slots=True)
+class TracksInRange:
+    """The tracks of a catalogue whose ids are in one range.
 
-    A few rows at a time: the published table is never in memory as a whole.
+    Attributes
+    ----------
+    files : pyarrow.Table
+        All their files, `FILE_ROWS`, in the order of the catalogue.
+    track_ids : (n_tracks,) pyarrow.Array of str
+        Sorted.
+    first : (n_tracks,) int64
+        Where the first file of each track stands in `files`.
+    is_changed : (n_tracks,) bool
+        Whether it is a place's new content.
     """
-    schema = pa.schema([TRACKS.field(name).remove_metadata() for name in PUBLISHED_COLUMNS])
-    snapshot = None if layout is None else current_snapshot(layout)
-    if layout is None or snapshot is None:
-        return schema.empty_table()
-    _, batches = read_batches(layout, snapshot, "tracks", columns=PUBLISHED_COLUMNS)
-    parts = [batch.select(PUBLISHED_COLUMNS).cast(schema) for batch in batches]
-    return pa.Table.from_batches(parts, schema).combine_chunks()
+
+    files: pa.Table
+    track_ids: pa.Array
+    first: NDArray[np.int64]
+    is_changed: NDArray[np.bool_]
 
 
-def places_of(catalogue: Catalogue) -> pa.Table:
-    """Give the files of a catalogue as columns: row, track_id, root, place, label."""
-    table = catalogue.table
-    return pa.table(
-        {
-            "row": pa.array(np.arange(len(table))),
-            "track_id": table["track_id"],
-            "root": table["root"],
-            "place": pc.binary_join_element_wise(table["root"], table["path"], "/"),
-            "label": table["label"],
-        }
-    )
-
-
-def compare(published: pa.Table, places: pa.Table) -> Changes:
-    """Tell what became of every published track, and what every track of a catalogue was.
+class Comparison:
+    """A catalogue beside what is published: its tracks range by range, and what became of all.
 
     Parameters
     ----------
-    published : pyarrow.Table
-        As `read_published` gives it.
-    places : pyarrow.Table
-        As `places_of` gives it.
+    published : PublishedTracks
+        As `tasks.published_tracks.read_published` gives it.
+    catalogue : Catalogue
+        Its rows are read once.
+    n_ranges : int
+        Ranges of ids, as `storage.id_ranges.count_ranges` gives them.
     """
-    by_track = places.sort_by([("track_id", "ascending"), ("row", "ascending")])
-    tracks = _first_of_each_track(by_track)
-    labelled = _first_of_each_track(by_track.filter(pc.is_valid(by_track["label"])))
-    ids, published_ids = tracks["track_id"], published["track_id"]
-    was = _published_at(published, places["place"])
-    is_same = pc.fill_null(pc.equal(was, places["track_id"]), fill_value=False)
-    is_other = pc.fill_null(pc.not_equal(was, places["track_id"]), fill_value=False)
 
-    is_known = _is_in(ids, published_ids)
-    is_at_place = _is_in(ids, places["track_id"].filter(is_same))
-    has_place_of_other = _is_in(ids, places["track_id"].filter(is_other))
-    is_removed = pc.invert(_is_in(published_ids, ids))
-    is_replaced = pc.and_(is_removed, _is_in(published_ids, was.filter(is_other)))
-    is_lost = pc.and_not(is_removed, is_replaced)
-    return Changes(
-        tracks=tracks.select(["track_id", "row"]).append_column(
-            "is_changed", pc.and_not(has_place_of_other, is_known)
-        ),
-        n_published=len(published),
-        n_moved=_count(pc.and_not(is_known, is_at_place)),
-        n_removed=_count(is_removed),
-        n_replaced=_count(is_replaced),
-        n_relabelled=_count_relabelled(published, labelled, is_removed),
-        n_labelled=len(labelled),
-        roots=_counts_by_root(published["root"], is_lost, places["root"]),
-    )
+    def __init__(self, published: PublishedTracks, catalogue: Catalogue, n_ranges: int) -> None:
+        self._published = published
+        self._files = IdRanges(FILE_ROWS, n_ranges)
+        self._n_files_below: Counter[str] = Counter()
+        self._was = np.full(catalogue.n_files, -1, np.int32)
+        """The published track that each file's place had; -1 for none."""
+        self._is_removed = np.zeros(len(published), bool)
+        self._is_replaced = np.zeros(len(published), bool)
+        """Of published tracks: whether a place of theirs holds other bytes, be they removed or not.
+        """
+        self._n_tracks = self._n_moved = self._n_relabelled = self._n_labelled = 0
+        with ExitStack() as undone, PlaceParts(PLACE_ROWS, published.places.n_ranges) as places:
+            undone.callback(self.close)
+            self._read(catalogue, places)
+            self._look_up(places)
+            undone.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the files."""
+        self._files.close()
+
+    def _read(self, catalogue: Catalogue, places: PlaceParts) -> None:
+        """Spread the files by the ids of their tracks and, where any was published, by place."""
+        n_read = 0
+        for batch in catalogue.batches(FILE_ROWS.names[1:]):
+            rows = pa.array(np.arange(n_read, n_read + len(batch)))
+            n_read += len(batch)
+            columns = [batch[name] for name in FILE_ROWS.names[1:]]
+            files = pa.table([rows, *columns], schema=FILE_ROWS)
+            self._files.add(files)
+            for counted in pc.value_counts(batch["root"]).to_pylist():
+                self._n_files_below[counted["values"]] += counted["counts"]
+            if len(self._published):
+                names = pc.binary_join_element_wise(batch["root"], batch["path"], "/")
+                places.add(pa.table([names, rows], schema=PLACE_ROWS))
+
+    def _look_up(self, places: PlaceParts) -> None:
+        """Find what was published at the place of each file."""
+        if not len(self._published):
+            return
+        for is_at, was_at in zip(places.tables(), self._published.places.tables(), strict=True):
+            found = pc.index_in(is_at["place"], value_set=was_at["place"].combine_chunks())
+            tracks = pc.fill_null(was_at["row"].combine_chunks().take(found), -1)
+            self._was[is_at["row"].to_numpy()] = tracks.to_numpy()
+
+    def ranges(self) -> Iterator[TracksInRange]:
+        """Compare the tracks range by range, in the order of their ids; to be run through once."""
+        pieces = (pa.Table.from_batches([batch]) for batch in self._published.rows)
+        rows = SortedRows(pieces, TRACK_ROWS, source="the published table tracks")
+        n_before = 0
+        for number, files in enumerate(self._files.tables()):
+            published = rows.below(first_id_after(number, self._files.n_ranges))
+            yield self._compare(files, published, n_before)
+            n_before += len(published)
+
+    def _compare(self, files: pa.Table, published: pa.Table, n_before: int) -> TracksInRange:
+        """Compare the tracks of a range; the published ones have `n_before` others before them."""
+        grouped = places_by_track(files)
+        ids = files["track_id"].take(pa.array(grouped.first)).combine_chunks()
+        known = pc.index_in(ids, value_set=published["track_id"].combine_chunks())
+        is_known = pc.is_valid(known).to_numpy(zero_copy_only=False)
+        known = pc.fill_null(known, -1).to_numpy()
+        # Row by row of `grouped.order`: its track here, and that which was published at its place.
+        lengths = np.diff(grouped.starts, append=len(grouped.order))
+        track = np.repeat(np.arange(len(ids)), lengths)
+        was = self._was[files["row"].to_numpy()[grouped.order]]
+        is_same = (was >= 0) & is_known[track] & (was == known[track] + n_before)
+        is_other = (was >= 0) & ~is_same
+        is_at_place, has_place_of_other = np.zeros((2, len(ids)), bool)
+        is_at_place[track[is_same]] = True
+        has_place_of_other[track[is_other]] = True
+        self._is_replaced[was[is_other]] = True
+
+        is_removed = np.ones(len(published), bool)
+        is_removed[known[is_known]] = False
+        self._is_removed[n_before : n_before + len(published)] = is_removed
+        self._n_tracks += len(ids)
+        self._n_moved += int((is_known & ~is_at_place).sum())
+        labels = _labels_of_tracks(files["label"].combine_chunks(), grouped.order, track)
+        self._n_labelled += len(ids) - labels.null_count
+        before = published["label"].take(pa.array(known[is_known]))
+        self._n_relabelled += _count_differing(labels.filter(pa.array(is_known)), before)
+        return TracksInRange(files, ids, grouped.first, has_place_of_other & ~is_known)
+
+    def changes(self) -> Changes:
+        """Sum up, after the last range."""
+        return Changes(
+            n_tracks=self._n_tracks,
+            n_published=len(self._published),
+            n_moved=self._n_moved,
+            n_removed=int(self._is_removed.sum()),
+            n_replaced=int((self._is_removed & self._is_replaced).sum()),
+            n_relabelled=self._n_relabelled,
+            n_labelled=self._n_labelled,
+            roots=self._count_by_root(),
+        )
+
+    def _count_by_root(self) -> tuple[RootCounts, ...]:
+        is_lost = self._is_removed & ~self._is_replaced
+        n_published: Counter[str] = Counter()
+        n_lost: Counter[str] = Counter()
+        start = 0
+        for batch in self._published.rows:
+            end = start + len(batch)
+            lost = batch["root"].filter(pa.array(is_lost[start:end]))
+            for counts, roots in ((n_published, batch["root"]), (n_lost, lost)):
+                for counted in pc.value_counts(roots).to_pylist():
+                    counts[counted["values"]] += counted["counts"]
+            start = end
+        return tuple(
+            RootCounts(root, n_published[root], n_lost[root], self._n_files_below[root])
+            for root in sorted(n_published)
+        )
 
 
-def _first_of_each_track(by_track: pa.Table) -> pa.Table:
-    ids = by_track["track_id"].combine_chunks()
-    if len(ids) < 2:
-        return by_track
-    return by_track.filter(pa.concat_arrays([pa.array([True]), pc.not_equal(ids[1:], ids[:-1])]))
+def compare(published: PublishedTracks, catalogue: Catalogue) -> Changes:
+    """Tell what became of every published track, and of what kind those of a catalogue are."""
+    n_ranges = count_ranges(max(catalogue.n_files, len(published)))
+    with Comparison(published, catalogue, n_ranges) as comparison:
+        for _ in comparison.ranges():
+            pass
+        return comparison.changes()
 
 
-def _published_at(published: pa.Table, places: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give the track that each place was published with; null where none was."""
-    locations = published["locations"].combine_chunks()
-    ids = published["track_id"].take(pc.list_parent_indices(locations))
-    return ids.take(pc.index_in(places, value_set=pc.list_flatten(locations)))
+def _labels_of_tracks(
+    labels: pa.Array, order: NDArray[np.int64], track: NDArray[np.int64]
+) -> pa.Array:
+    """Give the label of each track: that of the first of its files that has one.
+
+    Parameters
+    ----------
+    labels : (n_files,) pyarrow.Array of str
+        Of the files.
+    order, track : (n_files,) int64
+        The files by track, and the track of each, from 0.
+    """
+    is_labelled = pc.is_valid(labels).to_numpy(zero_copy_only=False)[order]
+    tracks, places = np.unique(track[is_labelled], return_index=True)
+    files = np.full(track[-1] + 1 if len(track) else 0, -1)
+    files[tracks] = order[is_labelled][places]
+    return labels.take(pa.array(files, mask=files < 0))
 
 
-def _is_in(values: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.is_in(values, value_set=others)
-
-
-def _count(flags: pa.ChunkedArray) -> int:
-    return int(pc.sum(flags).as_py() or 0)
-
-
-def _count_relabelled(published: pa.Table, labelled: pa.Table, is_removed: pa.ChunkedArray) -> int:
-    """Count label changes; a track's label is that of the first of its places that has one."""
-    rows = pc.index_in(published["track_id"], value_set=labelled["track_id"])
-    now, before = labelled["label"].take(rows), published["label"]
+def _count_differing(now: pa.Array, before: pa.ChunkedArray) -> int:
     only_one = pc.xor(pc.is_valid(now), pc.is_valid(before))
     differs = pc.or_(only_one, pc.fill_null(pc.not_equal(now, before), fill_value=False))
-    return _count(pc.and_not(differs, is_removed))
-
-
-def _counts_by_root(
-    published_roots: pa.ChunkedArray, is_lost: pa.ChunkedArray, roots: pa.ChunkedArray
-) -> tuple[RootCounts, ...]:
-    table = pa.table({"root": published_roots, "lost": pc.cast(is_lost, pa.int64())})
-    counted = table.group_by("root").aggregate([("lost", "count"), ("lost", "sum")])
-    n_files = {entry["values"]: entry["counts"] for entry in pc.value_counts(roots).to_pylist()}
-    return tuple(
-        RootCounts(row["root"], row["lost_count"], row["lost_sum"], n_files.get(row["root"], 0))
-        for row in counted.sort_by("root").to_pylist()
-    )
+    return int(pc.sum(differs).as_py() or 0)
 
 
 def why_refused(changes: Changes, min_kept_share: float) -> str | None:

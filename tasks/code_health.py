@@ -1,12 +1,9 @@
 """Measuring the health of a snapshot's codes, before it is published or when it is asked for.
 
-Public: `check_health`, `measure_health`, `HealthTables`, `CodeHealthAlarmError`.
+Public: `check_health`, `measure_health`, `CodeHealthAlarmError`.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from musichash_core.code_drift import CodeSet, changed_bits, compare_codes
@@ -18,11 +15,9 @@ from musichash_core.health_findings import find_faults
 from storage.code_health import Earlier, HealthRecord, read_health, write_health
 from storage.coded_tracks import (
     CodedTracks,
-    coded_tracks,
     read_coded_tracks,
     read_sampled_logits,
     rows_of,
-    sampled_logits,
 )
 from storage.errors import StoreError
 from storage.indexes import HashIndex
@@ -38,23 +33,9 @@ class CodeHealthAlarmError(MusicHashError):
     """The codes are in a state in which the configuration wants nothing published."""
 
 
-class HealthTables(NamedTuple):
-    """What the health of a snapshot is measured from.
-
-    Attributes
-    ----------
-    codes, predictions : pyarrow.Table
-        Of the same tracks, in the order of their ids.
-    """
-
-    codes: pa.Table
-    predictions: pa.Table
-
-
 def check_health(
     layout: StoreLayout,
     snapshot: Snapshot,
-    tables: HealthTables | None = None,
     config: HealthConfig | None = None,
 ) -> HealthRecord:
     """Measure a snapshot that is about to be published, and keep what was found.
@@ -63,8 +44,6 @@ def check_health(
     ----------
     snapshot : Snapshot
         Its files are written, and it has no number yet.
-    tables : HealthTables, optional
-        Its tables; without them they are read.
     config : HealthConfig, optional
         Without it, the thresholds of the current snapshot's run.
 
@@ -75,11 +54,7 @@ def check_health(
     """
     earlier = current_snapshot(layout)
     config = config or _thresholds_of(layout, earlier)
-    if tables is None:
-        now, logits = read_coded_tracks(layout, snapshot), read_sampled_logits(layout, snapshot)
-    else:
-        now = coded_tracks(tables.codes, tables.predictions)
-        logits = sampled_logits(tables.codes["logits"].chunks, len(now.codes))
+    now, logits = read_coded_tracks(layout, snapshot), read_sampled_logits(layout, snapshot)
     record = _measure(layout, snapshot, earlier, now, logits, config)
     write_health(layout, record)
     alarms = [fault for fault in find_faults(record.figures, config) if fault.level == "alarm"]

@@ -18,17 +18,16 @@ from storage.assembling import (
 )
 from storage.catalogue import read_catalogue
 from storage.errors import ArtefactMissingError
-from storage.extracted import read_extracted
 from storage.generations import read_model_card, selected_generation
+from storage.indexes import KEY_COLUMNS
 from storage.layout import StoreLayout
-from storage.live_tables import LiveTables, collect_tables
-from storage.published import published_track_ids
+from storage.live_tables import LiveTables, Wanted, WrittenTables, collect_tables, write_tables
 from storage.runs import RunRecord
 from storage.snapshots import Snapshot, current_snapshot, publish_snapshot
 from storage.store import open_store
-from storage.tables import write_part
+from storage.tables import read_part
 from tasks.account import Counted, accounted
-from tasks.code_health import HealthTables, check_health
+from tasks.code_health import check_health
 from tasks.ledger import closed
 
 
@@ -80,19 +79,22 @@ def publish(
             f"the store {layout.root} has no model yet; run 'musichash train' first"
         )
     n_bits = int(read_model_card(layout, generation)["config"]["crnn_hash"]["n_bits"])
-    catalogue = read_catalogue(layout)
-    extracted = read_extracted(layout, config.feature_fingerprint, keep=True)
-    tables = collect_tables(layout, catalogue, extracted, generation=generation, n_bits=n_bits)
     current = current_snapshot(layout)
-    removed = published_track_ids(layout, current) - set(tables.tracks["track_id"].to_pylist())
-    encoded = {"codes": len(tables.codes), "predictions": len(tables.predictions)}
-    counted = Counted(n_done, n_reused, len(removed), encoded)
-    record = accounted(record, tables.tracks, tables.failures, counted)
-    _check_failed_share(record, config.max_failed_share, tables.failures)
-    snapshot = _assemble(layout, config, generation, tables, current)
+    wanted = Wanted(config.feature_fingerprint, generation, n_bits)
+    with collect_tables(
+        layout, read_catalogue(layout), wanted, current=current, keep=True
+    ) as tables:
+        counted = Counted(n_done, n_reused, tables.n_removed)
+        record = accounted(record, tables.n_tracks, tables.failures, counted)
+        _check_failed_share(record, config.max_failed_share, tables.failures)
+        written = write_tables(layout, tables)
+    encoded = {name: written.n_rows[name] for name in ("codes", "predictions")}
+    account = replace(counted, encoded=encoded)
+    accounted(record, written.n_rows["tracks"], tables.failures, account)
+    snapshot = _assemble(layout, config, generation, (tables, written), current)
     if current is not None and is_unchanged(current, snapshot):
         return Published(current, is_new=False, record=replace(record, snapshot=current.number))
-    check_health(layout, snapshot, HealthTables(tables.codes, tables.predictions), config.health)
+    check_health(layout, snapshot, config.health)
     complete = with_runs_table(layout, snapshot, closed(record))
     number = publish_snapshot(layout, complete)
     published = replace(complete, number=number)
@@ -126,28 +128,18 @@ def _assemble(
     layout: StoreLayout,
     config: PipelineConfig,
     generation: str,
-    tables: LiveTables,
+    content: tuple[LiveTables, WrittenTables],
     current: Snapshot | None,
 ) -> Snapshot:
-    """Write every file of the next snapshot but the runs table, and list them."""
-    contents = {
-        "tracks": tables.tracks,
-        "predictions": tables.predictions,
-        "codes": tables.codes,
-        "failures": tables.failures,
-    }
+    """Build the index, and list every file of the next snapshot but the runs table."""
+    tables, written = content
     parts = SnapshotParts(
         feature_fingerprint=config.feature_fingerprint,
         generation=generation,
-        tables={name: [write_part(layout, name, table)] for name, table in contents.items()},
+        tables={name: [part] for name, part in written.parts.items()},
         receipts=tables.receipts,
-        counts={
-            "tracks": len(tables.tracks),
-            "codes": len(tables.codes),
-            "failures": len(tables.failures),
-            "partitions": len(tables.partition_ids),
-        },
+        counts={name: written.n_rows[name] for name in ("tracks", "codes", "failures")}
+        | {"partitions": len(tables.partition_ids)},
     )
-    return assemble_snapshot(
-        layout, parts, tables.codes, previous=current, index_config=config.index
-    )
+    codes = read_part(layout.root / written.parts["codes"].path, columns=KEY_COLUMNS)
+    return assemble_snapshot(layout, parts, codes, previous=current, index_config=config.index)

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from storage.errors import StoreError
 from storage.exposition import Metric, Sample, metrics_json, prometheus_text, write_metrics
 from storage.layout import StoreLayout
 from storage.log_lines import ROOT_LOGGER
-from storage.published import read_table
+from storage.published import read_batches, read_table
 from storage.runs import read_runs
 from storage.snapshots import Snapshot, current_snapshot
 from storage.store import beside_owner, lock_owner, open_store
@@ -222,8 +223,13 @@ def _failures(layout: StoreLayout, snapshot: Snapshot) -> dict[str, float]:
 def _by_collection(layout: StoreLayout, snapshot: Snapshot) -> Metric:
     """Count the tracks below each catalogue root; a registered one has a name."""
     names = {one.root: one.name for one in read_collections(layout)}
-    counts = read_table(layout, snapshot, "tracks", columns=["root"])["root"].value_counts()
-    found = sorted((-one["counts"], one["values"]) for one in counts.to_pylist())
+    counts: Counter[str] = Counter()
+    _, batches = read_batches(layout, snapshot, "tracks", columns=["root"])
+    for batch in batches:
+        counts.update(
+            {one["values"]: one["counts"] for one in batch["root"].value_counts().to_pylist()}
+        )
+    found = sorted((-count, root) for root, count in counts.items())
     shown = {names.get(root, root): float(-count) for count, root in found[:MOST_COLLECTIONS]}
     if len(found) > MOST_COLLECTIONS:
         shown[OTHER] = float(-sum(count for count, _ in found[MOST_COLLECTIONS:]))

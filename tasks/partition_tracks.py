@@ -3,6 +3,7 @@
 Public: `tracks_of`, `PartitionTrack`, `folder_of`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,17 +39,22 @@ def folder_of(store: str, feature_fingerprint: str, partition_id: str) -> Path:
 def tracks_of(store: str, feature_fingerprint: str, partition_id: str) -> list[PartitionTrack]:
     """List the tracks of a feature partition in its order, with their places."""
     partition = FeaturePartition(folder_of(store, feature_fingerprint, partition_id))
-    places = _places(store)
+    track_ids = [track.track_id for track in partition.tracks()]
+    places = _places(store, track_ids)
     return [
-        PartitionTrack(track.track_id, places.get(track.track_id, "not in the last scan"))
-        for track in partition.tracks()
+        PartitionTrack(track_id, places.get(track_id, "not in the last scan"))
+        for track_id in track_ids
     ]
 
 
-def _places(store: str) -> dict[str, str]:
+def _places(store: str, track_ids: Sequence[str]) -> dict[str, str]:
+    wanted = pa.array(track_ids, pa.string())
+    places: dict[str, str] = {}
     try:
-        table: pa.Table = read_catalogue(open_store(store)).table
+        for batch in read_catalogue(open_store(store)).batches(["track_id", "root", "path"]):
+            rows = batch.filter(pc.is_in(batch["track_id"], value_set=wanted))
+            joined = pc.binary_join_element_wise(rows["root"], rows["path"], "/").to_pylist()
+            places |= zip(rows["track_id"].to_pylist(), joined, strict=True)
     except StoreError:  # a name is all that is lost
         return {}
-    places = pc.binary_join_element_wise(table["root"], table["path"], "/").to_pylist()
-    return dict(zip(table["track_id"].to_pylist(), places, strict=True))
+    return places

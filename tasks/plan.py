@@ -6,27 +6,36 @@ Public: `make_plan`, `Plan`, `scanned_at`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from musichash_core.config import PipelineConfig
-from musichash_core.records import Partition, WorkItem
+from storage.backfills import partitions_left_to_backfills
 from storage.catalogue import Catalogue
 from storage.errors import ArtefactMissingError, CatalogueError
-from storage.extracted import Extracted, read_extracted
+from storage.extracted import (
+    Extracted,
+    ExtractedRanges,
+    extracted_ranges,
+    nothing_extracted,
+)
 from storage.generations import selected_generation
+from storage.id_ranges import count_ranges
 from storage.layout import StoreLayout
 from storage.runs import read_runs
-from storage.schemas import FAILURES, TRACK_FACTS
-from storage.source_files import SourceFiles
+from storage.source_files import FILES
 from storage.store import open_store
-from tasks.changes import Changes, compare, places_of, read_published, why_refused
+from tasks.changes import Changes, Comparison, TracksInRange, why_refused
 from tasks.default_model import MIN_LABELS, why_no_default_model
 from tasks.estimates import Estimate, Load, estimate_run
-from tasks.partitioning import partition_work
-from tasks.plan_loads import stage_loads
-from tasks.rates import AudioSizes, StageRate, measure_audio_sizes, measure_rates
+from tasks.partitioning import WORK_ROWS, PlannedPartitions, TracksToExtract, partition_work
+from tasks.plan_loads import ExtractedLoads, stage_loads
+from tasks.published_tracks import PublishedTracks, read_published
+from tasks.rates import AudioSizes, StageRate, measure_rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class Plan:
 
     Attributes
     ----------
-    partitions : tuple of Partition
+    partitions : PlannedPartitions
         The tracks to extract.
     n_new : int
         Tracks never tried, at places where nothing was published.
@@ -70,7 +79,7 @@ class Plan:
         Worker processes that the estimate is for; None is one per CPU.
     """
 
-    partitions: tuple[Partition, ...]
+    partitions: PlannedPartitions
     n_new: int
     n_changed: int
     n_retried: int
@@ -104,14 +113,14 @@ class Plan:
         return self.n_to_extract + kept + self.n_removed
 
     @property
-    def largest_first(self) -> list[Partition]:
+    def largest_first(self) -> PlannedPartitions:
         """The partitions in the order of work: a long one at the end would keep one worker busy."""
-        return sorted(self.partitions, key=lambda partition: -partition.estimated_s)
+        return self.partitions.largest_first
 
     @property
     def estimated_s(self) -> float:
         """Estimated seconds of audio to extract."""
-        return sum(partition.estimated_s for partition in self.partitions)
+        return sum(self.partitions.estimated_s)
 
     @property
     def estimate(self) -> Estimate:
@@ -151,9 +160,6 @@ class _Known:
     """What the store has: nothing, when it does not exist yet."""
 
     layout: StoreLayout | None
-    facts: pa.Table
-    failures: pa.Table
-    published: pa.Table
     rates: Mapping[str, StageRate]
     generation: str | None
 
@@ -183,16 +189,22 @@ def make_plan(
     CatalogueError
         If of a catalogue root fewer than ``config.min_kept_share`` of the published tracks are
         left, or none.
+    TemporarySpaceError
+        If a large catalogue finds no room in the folder for temporary files.
     """
-    known = _known(store, config)
-    changes = compare(known.published, places_of(catalogue))
+    known = _known(store)
+    with read_published(known.layout, catalogue.n_files) as published:
+        work = _Work(published.sizes, retry_failed=retry_failed)
+        with _extracted(known.layout, config, max(catalogue.n_files, len(published))) as extracted:
+            changes = _compare(published, catalogue, extracted, work)
     refusal = why_refused(changes, config.min_kept_share)
     if refusal is not None and not allow_shrink:
         raise CatalogueError(refusal)
-    work = _sort_work(changes.tracks, known, retry_failed=retry_failed)
-    partitions = partition_work(
-        _work_items(catalogue, work.todo, measure_audio_sizes(known.published)), config.partitions
-    )
+    partitions = partition_work(work.todo, config.partitions)
+    if known.layout is not None:
+        track_ids = partial(track_ids_of, catalogue)
+        fingerprint = config.feature_fingerprint
+        work.extracted.leave_out(partitions_left_to_backfills(known.layout, fingerprint, track_ids))
     n_labels = catalogue.n_labels
     generation = None if retrain else known.generation
     is_model_missing = known.generation is None and n_labels < MIN_LABELS
@@ -204,79 +216,102 @@ def make_plan(
         n_reused=work.n_reused,
         n_kept_failed=work.n_kept_failed,
         n_unreadable=len(catalogue.failures),
-        n_duplicates=len(catalogue.table) - len(changes.tracks),
+        n_duplicates=catalogue.n_files - changes.n_tracks,
         n_labels=n_labels,
         changes=changes,
         generation=known.generation,
-        loads=stage_loads(known.layout, known.facts, changes, partitions, config, generation),
+        loads=stage_loads(known.layout, work.extracted, changes, partitions, config, generation),
         rates=known.rates,
         installs_default=is_model_missing and why_no_default_model(config) is None,
         refusal=refusal,
     )
 
 
-def _known(store: str, config: PipelineConfig) -> _Known:
+def track_ids_of(catalogue: Catalogue) -> pa.ChunkedArray:
+    """Give the track of each file of a catalogue."""
+    ids = [batch["track_id"] for batch in catalogue.batches(["track_id"])]
+    return pa.chunked_array(ids, pa.string())
+
+
+def _known(store: str) -> _Known:
     try:
         layout = open_store(store)
     except ArtefactMissingError:
-        facts = TRACK_FACTS.empty_table().append_column("partition_id", pa.array([], pa.string()))
-        nothing = FAILURES.empty_table()
-        return _Known(None, facts, nothing, read_published(None), measure_rates([]), None)
-    extracted: Extracted = read_extracted(layout, config.feature_fingerprint)
-    return _Known(
-        layout,
-        facts=extracted.facts,
-        failures=extracted.failures,
-        published=read_published(layout),
-        rates=measure_rates(read_runs(layout)),
-        generation=selected_generation(layout),
-    )
+        return _Known(None, measure_rates([]), None)
+    return _Known(layout, measure_rates(read_runs(layout)), selected_generation(layout))
 
 
-@dataclass(frozen=True, slots=True)
+def _extracted(
+    layout: StoreLayout | None, config: PipelineConfig, n_others: int
+) -> ExtractedRanges:
+    """Give what has features, and what failed: nothing of a store that does not exist yet."""
+    fingerprint = config.feature_fingerprint
+    if layout is None:
+        return nothing_extracted(fingerprint, n_ranges=count_ranges(n_others))
+    return extracted_ranges(layout, fingerprint, n_others=n_others, columns=["duration_s"])
+
+
+def _compare(
+    published: PublishedTracks, catalogue: Catalogue, extracted: ExtractedRanges, work: "_Work"
+) -> Changes:
+    """Compare a catalogue with what is published, and sort its tracks by what is to be done."""
+    with Comparison(published, catalogue, extracted.n_ranges) as comparison:
+        for number, tracks in enumerate(comparison.ranges()):
+            work.add(tracks, extracted.of_range(number))
+        return comparison.changes()
+
+
 class _Work:
-    """The catalogue's tracks by what is to be done: `todo` has ``row`` and ``attempts``."""
+    """The catalogue's tracks by what is to be done, range by range.
 
-    todo: pa.Table
-    n_new: int
-    n_changed: int
-    n_reused: int
-    n_kept_failed: int
+    Attributes
+    ----------
+    todo : TracksToExtract
+        Those to extract.
+    n_new, n_changed, n_reused, n_kept_failed : int
+        As `Plan` counts them.
+    extracted : ExtractedLoads
+        What has features.
+    """
+
+    def __init__(self, sizes: AudioSizes, *, retry_failed: bool) -> None:
+        self._sizes = sizes
+        self._retry_failed = retry_failed
+        self.todo = TracksToExtract()
+        self.extracted = ExtractedLoads()
+        self.n_new = self.n_changed = self.n_reused = self.n_kept_failed = 0
+
+    def add(self, tracks: TracksInRange, extracted: Extracted) -> None:
+        """Add the tracks of a range, with what is extracted of the same range."""
+        facts, failures = extracted.facts, extracted.failures
+        self.extracted.add(facts)
+        ids = tracks.track_ids
+        is_done = _is_in(ids, facts["track_id"])
+        permanent_ids = failures["track_id"].filter(pc.invert(failures["retryable"]))
+        is_left = is_done if self._retry_failed else is_done | _is_in(ids, permanent_ids)
+        rows = pc.index_in(ids, value_set=failures["track_id"].combine_chunks())
+        attempts = pc.fill_null(failures["attempts"].take(rows), 0).to_numpy()
+        is_first = ~is_left & (attempts == 0)
+        n_first, n_changed = int(is_first.sum()), int((is_first & tracks.is_changed).sum())
+        self.n_new += n_first - n_changed
+        self.n_changed += n_changed
+        self.n_reused += int(is_done.sum())
+        self.n_kept_failed += int((is_left & ~is_done).sum())
+        if not is_left.all():
+            files = tracks.files.take(pa.array(tracks.first[~is_left]))
+            self.todo.add(self._rows(files, attempts[~is_left]))
+
+    def _rows(self, files: pa.Table, attempts: NDArray[np.int64]) -> pa.Table:
+        """Put the number of attempts and the estimated length beside files to extract."""
+        names = zip(files["path"].to_pylist(), files["n_bytes"].to_pylist(), strict=True)
+        estimated_s = [self._sizes.estimate_s(path, n_bytes) for path, n_bytes in names]
+        columns = [files[name] for name in FILES.names]
+        return pa.table([*columns, attempts, estimated_s], schema=WORK_ROWS)
 
 
-def _sort_work(tracks: pa.Table, known: _Known, *, retry_failed: bool) -> _Work:
-    ids, failures = tracks["track_id"], known.failures
-    is_done = pc.is_in(ids, value_set=known.facts["track_id"])
-    permanent_ids = failures["track_id"].filter(pc.invert(failures["retryable"]))
-    is_permanent = pc.and_not(pc.is_in(ids, value_set=permanent_ids), is_done)
-    is_left = is_done if retry_failed else pc.or_(is_done, is_permanent)
-    rows = pc.index_in(ids, value_set=failures["track_id"])
-    attempts = pc.fill_null(failures["attempts"].take(rows), 0)
-    todo = tracks.append_column("attempts", attempts).filter(pc.invert(is_left))
-    is_first = pc.equal(todo["attempts"], 0)
-    n_changed = _count(pc.and_(is_first, todo["is_changed"]))
-    n_done = _count(is_done)
-    return _Work(
-        todo,
-        n_new=_count(is_first) - n_changed,
-        n_changed=n_changed,
-        n_reused=n_done,
-        n_kept_failed=len(tracks) - len(todo) - n_done,
-    )
-
-
-def _count(flags: pa.ChunkedArray) -> int:
-    return int(pc.sum(flags).as_py() or 0)
-
-
-def _work_items(catalogue: Catalogue, todo: pa.Table, sizes: AudioSizes) -> list[WorkItem]:
-    """Make the records that workers are given: only of tracks to extract."""
-    files = catalogue.rows.files.table.take(todo["row"])
-    attempts = todo["attempts"].to_pylist()
-    return [
-        WorkItem(file, tried, sizes.estimate_s(file.path, file.n_bytes))
-        for file, tried in zip(SourceFiles(files), attempts, strict=True)
-    ]
+def _is_in(ids: pa.Array, others: pa.ChunkedArray) -> NDArray[np.bool_]:
+    flags: NDArray[np.bool_] = pc.is_in(ids, value_set=others).to_numpy(zero_copy_only=False)
+    return flags
 
 
 def scanned_at(store: str) -> datetime:

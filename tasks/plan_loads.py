@@ -1,28 +1,63 @@
 """The work that a plan leaves to each stage, as the estimate of its cost takes it.
 
-Public: `stage_loads`.
+Public: `stage_loads`, `ExtractedLoads`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from musichash_core.config import PipelineConfig
 from musichash_core.descriptors import description_fingerprint
-from musichash_core.records import Partition
-from storage.backfills import partitions_left_to_backfills
 from storage.layout import StoreLayout
 from storage.receipts import finished_partitions
 from tasks.changes import Changes
 from tasks.estimates import Load
+from tasks.partitioning import PlannedPartitions
+
+
+class ExtractedLoads:
+    """Adds up the tracks of extracted partitions, and their seconds of audio."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._audio_s = np.zeros(0)
+        self._n_tracks = np.zeros(0, np.int64)
+        self._left_out: set[str] = set()
+
+    def add(self, facts: pa.Table) -> None:
+        """Add some tracks: columns ``partition_id`` and ``duration_s``."""
+        named = facts["partition_id"].combine_chunks().dictionary_encode()
+        places = [
+            self._places.setdefault(name, len(self._places))
+            for name in named.dictionary.to_pylist()
+        ]
+        n_more = len(self._places) - len(self._n_tracks)
+        self._audio_s = np.pad(self._audio_s, (0, n_more))
+        self._n_tracks = np.pad(self._n_tracks, (0, n_more))
+        at = np.array(places, np.int64)[named.indices.to_numpy()]
+        # One by one: the sums must not depend on how many tracks come at once.
+        np.add.at(self._audio_s, at, facts["duration_s"].to_numpy())
+        np.add.at(self._n_tracks, at, 1)
+
+    def leave_out(self, partition_ids: Collection[str]) -> None:
+        """Pass by some partitions from now on: those that are left to others."""
+        self._left_out.update(partition_ids)
+
+    def without(self, finished: Collection[str]) -> list[Load]:
+        """Give the partitions that are not among the finished ones, by name."""
+        left = sorted(self._places.keys() - self._left_out - set(finished))
+        at = [self._places[name] for name in left]
+        n_tracks, audio_s = self._n_tracks[at].tolist(), self._audio_s[at].tolist()
+        return list(map(Load, n_tracks, audio_s))
 
 
 def stage_loads(
     layout: StoreLayout | None,
-    facts: pa.Table,
+    extracted: ExtractedLoads,
     changes: Changes,
-    partitions: Sequence[Partition],
+    partitions: PlannedPartitions,
     config: PipelineConfig,
     generation: str | None,
 ) -> dict[str, list[Load]]:
@@ -32,46 +67,28 @@ def stage_loads(
     ----------
     layout : StoreLayout or None
         The store; None where it does not exist yet.
-    facts : pyarrow.Table
-        Of the catalogue's tracks and others that are extracted, with their ``partition_id``.
-    partitions : sequence of Partition
+    extracted : ExtractedLoads
+        The catalogue's tracks and others that are extracted.
+    partitions : PlannedPartitions
         Those to extract.
     generation : str or None
         The model to encode with; None where one is trained or installed first.
     """
-    n_tracks = len(changes.tracks)
-    new = [Load(len(part.items), part.estimated_s) for part in partitions]
+    new = list(map(Load, partitions.n_tracks, partitions.estimated_s))
     loads = {
         "extract": sorted(new, key=lambda load: -load.audio_s),
         "train": [] if generation is not None else [Load(changes.n_labelled, 0.0)],
-        "index": [Load(n_tracks, 0.0)],
-        "report": [Load(n_tracks, 0.0)],
+        "index": [Load(changes.n_tracks, 0.0)],
+        "report": [Load(changes.n_tracks, 0.0)],
     }
     finished: dict[str, list[str]] = {"describe": [], "encode": []}
     fingerprint = config.feature_fingerprint
-    others: list[str] = []
     if layout is not None:
-        track_ids = changes.tracks["track_id"]
-        others = sorted(partitions_left_to_backfills(layout, fingerprint, track_ids))
         described = layout.descriptions_root(fingerprint, description_fingerprint())
         finished["describe"] = finished_partitions(described)
         if generation is not None:
             finished["encode"] = finished_partitions(layout.encoded_root(generation))
     if config.models.encoder == "musicnn":
-        loads["describe"] = _unfinished(facts, finished["describe"] + others) + new
-    loads["encode"] = _unfinished(facts, finished["encode"] + others) + new
+        loads["describe"] = extracted.without(finished["describe"]) + new
+    loads["encode"] = extracted.without(finished["encode"]) + new
     return loads
-
-
-def _unfinished(facts: pa.Table, finished: Sequence[str]) -> list[Load]:
-    """Give the extracted partitions that are not among the finished ones."""
-    rows = facts.filter(
-        pc.invert(pc.is_in(facts["partition_id"], value_set=pa.array(finished, pa.string())))
-    )
-    grouped = rows.group_by("partition_id").aggregate(
-        [("duration_s", "sum"), ("track_id", "count")]
-    )
-    return [
-        Load(row["track_id_count"], row["duration_s_sum"])
-        for row in grouped.sort_by("partition_id").to_pylist()
-    ]

@@ -34,7 +34,7 @@ from storage.snapshots import Snapshot, publish_snapshot
 from storage.store import open_store
 from storage.tables import table_of, write_part
 from tasks.account import Counted, accounted
-from tasks.code_health import HealthTables, check_health
+from tasks.code_health import check_health
 from tasks.generation_comparison import Comparing, compare_encoded
 from tasks.ledger import closed
 from tasks.promotion_plan import PromotionPlan, check_complete, ok_tracks, plan_for
@@ -92,7 +92,7 @@ def promote(store: str, record: RunRecord, generation: str) -> Promoted:
     plan = plan_for(layout, current, find_generation(layout, generation))
     tracks = read_table(layout, current, "tracks")
     failures = read_table(layout, current, "failures")
-    record = accounted(record, tracks, failures, Counted(reused=len(ok_tracks(tracks))))
+    record = accounted(record, len(tracks), failures, Counted(reused=len(ok_tracks(tracks))))
     if plan.is_done:
         select_generation(layout, plan.generation)
         return Promoted(current, False, replace(record, snapshot=current.number), None)
@@ -101,7 +101,7 @@ def promote(store: str, record: RunRecord, generation: str) -> Promoted:
     comparison = _compare(layout, current, plan, tracks, encoded)
     write_comparison(layout, comparison)
     snapshot = _assemble(layout, current, plan, tracks, encoded)
-    check_health(layout, snapshot, HealthTables(encoded.codes, encoded.predictions))
+    check_health(layout, snapshot)
     complete = with_runs_table(layout, snapshot, closed(record))
     announce_generation(layout, plan.generation)
     number = publish_snapshot(layout, complete)

@@ -7,7 +7,7 @@ run, `GUESSES` stand in, and say that they are guesses.
 Only the audio seconds per byte, which are of the published tracks, decide how work is cut;
 what was measured by a clock decides nothing.
 
-Public: `StageRate`, `measure_rates`, `GUESSES`, `UNITS`, `AudioSizes`, `measure_audio_sizes`.
+Public: `StageRate`, `measure_rates`, `GUESSES`, `UNITS`, `AudioSizes`, `AudioSizeSums`.
 """
 
 import math
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -64,6 +65,8 @@ OTHER_BYTES_PER_AUDIO_S = 24_000
 """Guesses, for suffixes of which too few tracks are published."""
 
 MIN_TRACK_S = 1.0
+
+_SUFFIX = r"[^/](?P<suffix>\.[^./]*)$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,30 +227,50 @@ class AudioSizes:
         return max(MIN_TRACK_S, n_bytes / size)
 
 
-def measure_audio_sizes(published: pa.Table) -> AudioSizes:
-    """Measure the bytes per second of audio of the published tracks, by suffix.
+class AudioSizeSums:
+    """Adds up what published tracks say of the bytes of a second of audio, by suffix.
 
-    Parameters
-    ----------
-    published : pyarrow.Table
-        Columns ``path``, ``n_bytes`` and ``duration_s``, which is empty for a track that failed.
+    The sums do not depend on how the tracks come in batches: they are added one by one, in order.
     """
-    suffix = pc.struct_field(
-        pc.extract_regex(pc.utf8_lower(published["path"]), r"[^/](?P<suffix>\.[^./]*)$"), "suffix"
-    )
-    table = pa.table(
-        {"suffix": suffix, "n_bytes": published["n_bytes"], "duration_s": published["duration_s"]}
-    )
-    has_both = pc.and_(pc.is_valid(table["suffix"]), pc.is_valid(table["duration_s"]))
-    sums = (
-        table.filter(has_both)
-        .group_by("suffix")
-        .aggregate([("n_bytes", "sum"), ("duration_s", "sum"), ("duration_s", "count")])
-    )
-    return AudioSizes(
-        {
-            row["suffix"]: row["n_bytes_sum"] / row["duration_s_sum"]
-            for row in sums.to_pylist()
-            if row["duration_s_count"] >= MIN_TRACKS_TO_MEASURE and row["duration_s_sum"] > 0
-        }
-    )
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._sums = np.zeros((2, 0))
+        self._counts = np.zeros(0, np.int64)
+
+    def add(self, published: pa.RecordBatch) -> None:
+        """Add some tracks.
+
+        Parameters
+        ----------
+        published : pyarrow.RecordBatch
+            Columns ``path``, ``n_bytes`` and ``duration_s``, which is empty for a track that
+            failed.
+        """
+        paths = pc.utf8_lower(published["path"])
+        suffixes = pc.struct_field(pc.extract_regex(paths, _SUFFIX), "suffix")
+        has_both = pc.and_(pc.is_valid(suffixes), pc.is_valid(published["duration_s"]))
+        named = suffixes.filter(has_both).dictionary_encode()
+        places = [
+            self._places.setdefault(name, len(self._places))
+            for name in named.dictionary.to_pylist()
+        ]
+        n_more = len(self._places) - len(self._counts)
+        self._sums = np.pad(self._sums, ((0, 0), (0, n_more)))
+        self._counts = np.pad(self._counts, (0, n_more))
+        at = np.array(places, np.int64)[named.indices.to_numpy()]
+        for sums, name in zip(self._sums, ("n_bytes", "duration_s"), strict=True):
+            np.add.at(sums, at, published[name].filter(has_both).to_numpy())
+        np.add.at(self._counts, at, 1)
+
+    @property
+    def sizes(self) -> AudioSizes:
+        """What was measured, of the suffixes that enough tracks have."""
+        sums = zip(self._places, *self._sums.tolist(), self._counts.tolist(), strict=True)
+        return AudioSizes(
+            {
+                suffix: n_bytes / audio_s
+                for suffix, n_bytes, audio_s, count in sums
+                if count >= MIN_TRACKS_TO_MEASURE and audio_s > 0
+            }
+        )

@@ -243,7 +243,7 @@ def reindex(
     )
     record = accounted(
         record,
-        read_table(layout, current, "tracks"),
+        current.counts["tracks"],
         read_table(layout, current, "failures"),
         Counted(reused=len(codes), encoded={"codes": len(codes)}),
     )

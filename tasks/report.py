@@ -6,13 +6,13 @@ Public: `write_report`.
 """
 
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from musichash_core.code_health import measure_codes
 from musichash_core.config import PipelineConfig
@@ -22,7 +22,6 @@ from storage.errors import StoreError
 from storage.generations import read_model_card
 from storage.indexes import HashIndex, read_index_info
 from storage.layout import StoreLayout
-from storage.packed_codes import packed_codes
 from storage.published import read_table, require_snapshot
 from storage.robustness_figures import read_robustness
 from storage.runs import RunRecord, read_runs
@@ -32,8 +31,9 @@ from tasks.default_model import is_default_model
 from tasks.health_answers import snapshot_health
 from tasks.health_table import health_rows
 from tasks.html_page import fill_template
-from tasks.report_codes import coded_tracks, neighbourhoods, separation
-from tasks.report_facts import TOP_ROWS, catalogue_facts, failure_facts, run_facts
+from tasks.report_codes import CodedTracks, neighbourhoods, pair_rows, separation
+from tasks.report_facts import TOP_ROWS, failure_facts, run_facts
+from tasks.report_rows import gather, logits_of_row, published_among, track_details, track_row
 from tasks.report_track import shown_track
 from tasks.report_training import training_facts
 
@@ -88,35 +88,28 @@ def write_report(
     return target
 
 
-class _Tables(NamedTuple):
-    tracks: pa.Table
-    predictions: pa.Table
-    codes: pa.Table
-    failures: pa.Table
-    runs: pa.Table
-
-
 def _gather(
     layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, record: RunRecord | None
 ) -> dict[str, Any]:
     """Collect everything that the template names."""
-    tables = _Tables(*(read_table(layout, snapshot, name) for name in _Tables._fields))
     training = training_facts(read_model_card(layout, snapshot.generation))
     held_out_ids = training.summary.validation_track_ids if training else ()
+    catalogue, coded = gather(layout, snapshot, held_out_ids)
+    published_runs = _published_runs(snapshot, read_table(layout, snapshot, "runs"))
     facts = {
         "store": str(layout.root),
         "snapshot": snapshot,
         "version": version("musichash"),
         "written": datetime.now(UTC).isoformat(),
-        "runs": run_facts(read_runs(layout), _published_runs(snapshot, tables.runs), record),
-        "catalogue": catalogue_facts(tables.tracks, tables.predictions),
-        "failures": failure_facts(tables.failures),
+        "runs": run_facts(read_runs(layout), published_runs, record),
+        "catalogue": catalogue,
+        "failures": failure_facts(read_table(layout, snapshot, "failures")),
         "training": training,
         "is_default_model": is_default_model(layout, snapshot.generation),
         "robustness": read_robustness(layout, snapshot.generation),
         "top_rows": TOP_ROWS,
-        **_track_facts(layout, snapshot, config, tables),
-        **_code_facts(layout, snapshot, tables, held_out_ids),
+        **_track_facts(layout, snapshot, config),
+        **_code_facts(layout, snapshot, coded),
     }
     return facts | {"pictures": _pictures(facts)}
 
@@ -134,32 +127,32 @@ def _published_runs(snapshot: Snapshot, runs: pa.Table) -> list[RunRecord]:
     return records
 
 
-def _track_facts(
-    layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, tables: _Tables
-) -> dict[str, Any]:
-    track = shown_track(layout, snapshot, config, set(tables.codes["track_id"].to_pylist()))
+def _track_facts(layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig) -> dict[str, Any]:
+    track = shown_track(layout, snapshot, config, partial(published_among, layout, snapshot))
     if track is None:
         return {"track": None}
-    position = pc.index(tables.tracks["track_id"], track.track_id).as_py()
-    return {"track": track, "track_row": tables.tracks.slice(position, 1).to_pylist()[0]}
+    return {"track": track, "track_row": track_row(layout, snapshot, track.track_id)}
 
 
-def _code_facts(
-    layout: StoreLayout, snapshot: Snapshot, tables: _Tables, held_out_ids: tuple[str, ...]
-) -> dict[str, Any]:
-    packed = packed_codes(tables.codes)
-    tracks = coded_tracks(tables.codes, tables.tracks, tables.predictions, packed, held_out_ids)
+def _code_facts(layout: StoreLayout, snapshot: Snapshot, coded: CodedTracks) -> dict[str, Any]:
     index = HashIndex.load(layout, snapshot)
     health = snapshot_health(str(layout.root), number=snapshot.number)
+    pairs = pair_rows(coded)
+    hoods = neighbourhoods(coded, index, partial(logits_of_row, layout, snapshot))
+    shown = {row for hood in hoods for row in (hood.row, *(one.row for one in hood.neighbours))}
+    compared = {*pairs.queries.tolist(), *pairs.items.tolist()}
+    details = track_details(layout, snapshot, shown | compared)
+    groups = {row: details[row].group for row in compared}
     return {
-        "measures": measure_codes(packed) if len(packed) else None,
+        "measures": measure_codes(coded.packed) if len(coded) else None,
         "health": health,
         "health_rows": health_rows(health),
         "earlier_bit_means": _earlier_bit_means(layout, health),
         "index": read_index_info(layout, snapshot.index_info),
-        "coded": tracks,
-        "pairs": separation(tracks),
-        "neighbourhoods": neighbourhoods(tracks, index, tables.codes["logits"]),
+        "coded": coded,
+        "details": details,
+        "pairs": separation(coded, pairs, groups),
+        "neighbourhoods": hoods,
     }
 
 

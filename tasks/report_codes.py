@@ -3,11 +3,11 @@
 Pairs and queries are sampled where there are many tracks; samples are evenly spaced in the
 order of track_id, which is a hash, so they are fair and the same every time.
 
-Public: `separation`, `Separation`, `neighbourhoods`, `Neighbourhood`, `coded_tracks`,
-`CodedTracks`.
+Public: `CodesGatherer`, `CodedTracks`, `CODED_TRACKS`, `pair_rows`, `PairRows`, `separation`,
+`Separation`, `neighbourhoods`, `Neighbourhood`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from musichash_core.codes import hamming_distance
 from storage.indexes import HashIndex, Neighbours, rank
+from storage.packed_codes import packed_codes
 
 MAX_PAIR_QUERIES = 400
 MAX_PAIR_CODES = 4_000
@@ -28,73 +29,81 @@ MAX_CANDIDATES = 10_000
 """Collapsed codes tie by the hundred thousand; so many are ranked, the rest is left out."""
 
 
+CODED_TRACKS = ("track_id", "label")
+"""Columns of the tracks table that `CodesGatherer` is given."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodedTracks:
-    """The codes of a snapshot with what is known of their tracks, row by row.
+    """The codes of a snapshot with the labels of their tracks, row by row.
 
     Attributes
     ----------
-    track_ids, paths : (n_codes,) object
-        Identity, and first location below its catalogue root.
-    labels, groups : (n_codes,) object
-        None where unknown.
-    genres : (n_codes,) object
-        Predicted.
-    probabilities : (n_codes,) float64
-        Of the predicted genre.
+    packed : (n_codes, code_bytes) uint8
+    label_numbers : (n_codes,) int32
+        Places in `label_names`; -1 where the label is unknown.
+    label_names : tuple of str
+        In the order in which they occur.
     is_held_out : (n_codes,) bool
         Whether the models never saw the track, and it has a label to judge them by.
-    packed : (n_codes, code_bytes) uint8
     """
 
-    track_ids: NDArray[np.object_]
-    paths: NDArray[np.object_]
-    labels: NDArray[np.object_]
-    groups: NDArray[np.object_]
-    genres: NDArray[np.object_]
-    probabilities: NDArray[np.float64]
-    is_held_out: NDArray[np.bool_]
     packed: NDArray[np.uint8]
+    label_numbers: NDArray[np.int32]
+    label_names: tuple[str, ...]
+    is_held_out: NDArray[np.bool_]
 
     def __len__(self) -> int:
-        return len(self.track_ids)
+        return len(self.packed)
 
 
-def coded_tracks(
-    codes: pa.Table,
-    tracks: pa.Table,
-    predictions: pa.Table,
-    packed: NDArray[np.uint8],
-    held_out_ids: Sequence[str],
-) -> CodedTracks:
-    """Bring the rows of three tables, each sorted by track_id, into the order of the codes.
+class CodesGatherer:
+    """Takes the codes of a snapshot in, a few rows at a time.
 
     Parameters
     ----------
-    packed : (n_codes, code_bytes) uint8
-        The codes, in row order.
     held_out_ids : sequence of str
         Tracks that training did not see.
+    code_bytes : int
+        Length of a code.
     """
-    ids = codes["track_id"].combine_chunks()
-    track = tracks.take(pc.index_in(ids, value_set=tracks["track_id"].combine_chunks()))
-    known = pc.index_in(ids, value_set=predictions["track_id"].combine_chunks())
-    prediction = predictions.select(["genre", "probability"]).take(known)
-    held_out = pc.is_in(ids, value_set=pa.array(held_out_ids, pa.string()))
-    return CodedTracks(
-        track_ids=_objects(ids),
-        paths=_objects(track["path"]),
-        labels=_objects(track["label"]),
-        groups=_objects(track["group"]),
-        genres=_objects(prediction["genre"]),
-        probabilities=np.asarray(prediction["probability"].to_numpy(), dtype=np.float64),
-        is_held_out=np.asarray(held_out.to_numpy(zero_copy_only=False), dtype=bool),
-        packed=packed,
-    )
 
+    def __init__(self, held_out_ids: Sequence[str], *, code_bytes: int) -> None:
+        self._held_out_ids = pa.array(held_out_ids, pa.string())
+        self._numbers: dict[str, int] = {}
+        self._packed = [np.empty((0, code_bytes), np.uint8)]
+        self._labels = [np.empty(0, np.int32)]
+        self._held_out = [np.empty(0, bool)]
 
-def _objects(column: pa.Array | pa.ChunkedArray) -> NDArray[np.object_]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+    def add(self, codes: pa.Table, tracks: pa.Table) -> None:
+        """Take some rows in.
+
+        Parameters
+        ----------
+        codes : pyarrow.Table
+            With track_id and code, in their order.
+        tracks : pyarrow.Table
+            With the columns `CODED_TRACKS`: at least the tracks of these codes.
+        """
+        ids = codes["track_id"].combine_chunks()
+        labels = tracks["label"].take(pc.index_in(ids, value_set=tracks["track_id"]))
+        encoded = labels.combine_chunks().dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in names]
+        number_of = np.array([*numbers, -1], np.int32)  # the last one stands for no label
+        is_held_out = pc.is_in(ids, value_set=self._held_out_ids)
+        self._labels.append(number_of[np.asarray(encoded.indices.fill_null(-1))])
+        self._held_out.append(is_held_out.to_numpy(zero_copy_only=False))
+        self._packed.append(packed_codes(codes))
+
+    def tracks(self) -> CodedTracks:
+        """Give what was taken in."""
+        return CodedTracks(
+            np.concatenate(self._packed),
+            np.concatenate(self._labels),
+            tuple(self._numbers),
+            np.concatenate(self._held_out),
+        )
 
 
 def sampled_rows(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
@@ -127,41 +136,74 @@ class Separation:
     n_codes: int
 
 
-def separation(tracks: CodedTracks) -> Separation | None:
-    """Count Hamming distances within and between labels; None when there is no pair.
+@dataclass(frozen=True, slots=True)
+class PairRows:
+    """The tracks whose distances are counted.
 
-    Tracks of one group (artist) are never compared: they are alike for other reasons. Where there
-    are held-out tracks only their pairs count, for codes of training tracks are learnt by heart.
+    Attributes
+    ----------
+    queries, items : (n,) int64
+        Rows: each of the first is compared with each of the second.
+    has_labels, is_held_out : bool
+        As of `Separation`.
     """
-    has_label = np.array([label is not None for label in tracks.labels], dtype=bool)
-    has_labels = len(set(tracks.labels[has_label])) > 1
-    wanted = np.flatnonzero(has_label) if has_labels else np.arange(len(tracks))
+
+    queries: NDArray[np.int64]
+    items: NDArray[np.int64]
+    has_labels: bool
+    is_held_out: bool
+
+
+def pair_rows(tracks: CodedTracks) -> PairRows:
+    """Choose tracks to compare: those with a label, and held-out ones, where there are some.
+
+    Codes of training tracks are learnt by heart.
+    """
+    is_labelled = tracks.label_numbers >= 0
+    has_labels = len(np.unique(tracks.label_numbers[is_labelled])) > 1
+    wanted = np.flatnonzero(is_labelled) if has_labels else np.arange(len(tracks))
     is_held_out = has_labels and bool(tracks.is_held_out[wanted].any())
     candidates = wanted[tracks.is_held_out[wanted]] if is_held_out else wanted
-    queries = sampled_rows(candidates, MAX_PAIR_QUERIES)
-    items = sampled_rows(wanted, MAX_PAIR_CODES)
+    return PairRows(
+        sampled_rows(candidates, MAX_PAIR_QUERIES),
+        sampled_rows(wanted, MAX_PAIR_CODES),
+        has_labels,
+        is_held_out,
+    )
+
+
+def separation(
+    tracks: CodedTracks, rows: PairRows, groups: Mapping[int, str | None]
+) -> Separation | None:
+    """Count Hamming distances within and between labels; None when there is no pair.
+
+    Tracks of one group (artist) are never compared: they are alike for other reasons.
+
+    Parameters
+    ----------
+    rows : PairRows
+        The tracks.
+    groups : mapping
+        Row -> group; None where unknown.
+    """
+    queries, items = rows.queries, rows.items
+    group_of = np.array([groups[row] for row in items.tolist()], dtype=object)
     n_bits = tracks.packed.shape[1] * 8
     within = np.zeros(n_bits + 1, dtype=np.int64)
     between = np.zeros(n_bits + 1, dtype=np.int64)
     for query in queries:
-        others = items[(items > query) | ~np.isin(items, queries)]  # each pair once
-        others = others[~_is_same_group(tracks, query, others)]
+        is_other = (items > query) | ~np.isin(items, queries)  # each pair once
+        group = groups[int(query)]
+        if group is not None:
+            is_other &= np.asarray(group_of != group, dtype=bool)
+        others = items[is_other]
         distances = hamming_distance(tracks.packed[query], tracks.packed[others])
-        is_within = has_labels & (tracks.labels[others] == tracks.labels[query])
+        is_within = rows.has_labels & (tracks.label_numbers[others] == tracks.label_numbers[query])
         within += np.bincount(distances[is_within], minlength=n_bits + 1)
         between += np.bincount(distances[~is_within], minlength=n_bits + 1)
     if not within.sum() + between.sum():
         return None
-    return Separation(within, between, has_labels, is_held_out, len(queries), len(items))
-
-
-def _is_same_group(
-    tracks: CodedTracks, query: np.int64, others: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    group = tracks.groups[query]
-    if group is None:
-        return np.zeros(len(others), dtype=bool)
-    return np.asarray(tracks.groups[others] == group, dtype=bool)
+    return Separation(within, between, rows.has_labels, rows.is_held_out, len(queries), len(items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +223,14 @@ class Neighbourhood:
 
 
 def neighbourhoods(
-    tracks: CodedTracks, index: HashIndex, logits: pa.ChunkedArray
+    tracks: CodedTracks, index: HashIndex, logits_of: Callable[[int], NDArray[np.float32]]
 ) -> list[Neighbourhood]:
     """Find the neighbours of one track per label, held-out ones where there are any.
 
     Parameters
     ----------
-    logits : (n_codes,) lists of n_bits float32
-        Real-valued codes, which rank the ties.
+    logits_of : callable
+        Gives the real-valued code of a row, ``(n_bits,)`` float32, which ranks the ties.
     """
     found = []
     for row in _query_rows(tracks):
@@ -197,8 +239,7 @@ def neighbourhoods(
         candidates = Neighbours(
             nearest.rows[kept][:MAX_CANDIDATES], nearest.distances[kept][:MAX_CANDIDATES]
         )
-        query = np.asarray(logits[row].as_py(), dtype=np.float32)
-        best = rank(candidates, query, tracks.packed[candidates.rows], N_NEIGHBOURS)
+        best = rank(candidates, logits_of(row), tracks.packed[candidates.rows], N_NEIGHBOURS)
         pairs = zip(best.rows.tolist(), best.distances.tolist(), strict=True)
         found.append(Neighbourhood(row, [Neighbour(*pair) for pair in pairs]))
     return found
@@ -206,14 +247,13 @@ def neighbourhoods(
 
 def _query_rows(tracks: CodedTracks) -> list[int]:
     """Choose one track of each of the largest labels; without labels, a few of all tracks."""
-    encoded = pa.array(tracks.labels, pa.string()).dictionary_encode()
-    if not len(encoded.dictionary):
+    if not tracks.label_names:
         return [int(row) for row in sampled_rows(np.arange(len(tracks)), MAX_QUERIES // 2)]
-    label_of_row = np.asarray(encoded.indices.fill_null(-1), dtype=np.int64)
+    numbers = tracks.label_numbers
     held_out_first = np.argsort(~tracks.is_held_out, kind="stable")
-    labels, first = np.unique(label_of_row[held_out_first], return_index=True)
+    labels, first = np.unique(numbers[held_out_first], return_index=True)
     rows = held_out_first[first]
     rows, labels = rows[labels >= 0], labels[labels >= 0]
-    counts = np.bincount(label_of_row[label_of_row >= 0])[labels]
+    counts = np.bincount(numbers[numbers >= 0])[labels]
     largest = rows[np.argsort(-counts, kind="stable")[:MAX_QUERIES]]
-    return sorted((int(row) for row in largest), key=lambda row: str(tracks.labels[row]))
+    return sorted((int(row) for row in largest), key=lambda row: tracks.label_names[numbers[row]])

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from musichash_core.code_health import CodeMeasures
 from musichash_core.training_records import StageSummary, TrainingSummary
+from tasks.report_catalogue import CatalogueFacts
 from tasks.report_codes import Separation
 from tasks.report_drawing import (
     DARK_INK,
@@ -29,7 +30,6 @@ from tasks.report_drawing import (
     place_axes,
     style_axes,
 )
-from tasks.report_facts import CatalogueFacts
 from tasks.report_track import ShownTrack
 
 CHART_DPI = 160

@@ -3,7 +3,7 @@
 Public: `shown_track`, `ShownTrack`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -54,25 +54,26 @@ class ShownTrack:
 
 
 def shown_track(
-    layout: StoreLayout, snapshot: Snapshot, config: PipelineConfig, track_ids: set[str]
+    layout: StoreLayout,
+    snapshot: Snapshot,
+    config: PipelineConfig,
+    published_among: Callable[[Collection[str]], set[str]],
 ) -> ShownTrack | None:
     """Choose the track whose two parts differ most clearly, and read an excerpt of it.
 
     Parameters
     ----------
-    track_ids : set of str
-        Tracks of the snapshot; a partition may hold others too.
+    published_among : callable
+        Gives those of some tracks that the snapshot has; a partition may hold others too.
 
     Returns
     -------
     ShownTrack or None
         None when the snapshot has no features to read (removed to save space, or damaged).
     """
-    excerpts = [
-        excerpt
-        for excerpt in islice(_excerpts(layout, snapshot), MAX_TRACKS_LOOKED_AT)
-        if excerpt.track_id in track_ids
-    ]
+    looked_at = list(islice(_excerpts(layout, snapshot), MAX_TRACKS_LOOKED_AT))
+    published = published_among({excerpt.track_id for excerpt in looked_at})
+    excerpts = [excerpt for excerpt in looked_at if excerpt.track_id in published]
     if not excerpts:
         return None
     best = max(excerpts, key=_clearness)

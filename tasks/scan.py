@@ -7,11 +7,14 @@ and manifest.
 Public: `check_catalogues`, `look`, `look_in_collection`, `together`, `record`, `recorded`, `Found`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from musichash_core.records import SourceFile
 from storage.catalogue import (
@@ -21,13 +24,16 @@ from storage.catalogue import (
     scan_catalogue,
     write_catalogue,
 )
+from storage.collected_rows import MemoryRows, RowBatches, RowCollector, in_order
 from storage.collections import Collection, CollectionError, read_collections
 from storage.errors import ArtefactMissingError, CatalogueError, ManifestError
 from storage.file_identities import DEFAULT_MAX_FILE_MB
-from storage.labels import labels_from_file, labels_from_folders
+from storage.known_files import KnownFiles
+from storage.labels import FileLabels, labels_from_folders
 from storage.layout import StoreLayout
 from storage.manifest import Manifest, read_manifest, scan_manifest
-from storage.source_files import CatalogueRows, SourceFiles
+from storage.schemas import CATALOGUE
+from storage.source_files import SourceFiles
 from storage.store import check_apart, check_not_fetched, open_store
 
 __all__ = [
@@ -70,7 +76,7 @@ class Found:
     def counts(self) -> dict[str, int]:
         """Numbers for people and for JSON."""
         return {
-            "files": len(self.catalogue.rows),
+            "files": self.catalogue.n_files,
             "tracks": self.catalogue.n_tracks,
             "hashed": self.n_hashed,
             "unreadable": len(self.catalogue.failures),
@@ -154,7 +160,7 @@ def look_in_collection(
     CatalogueError, CollectionError, LabelsError, ManifestError, StoreError
     """
     check_roots([collection.root])
-    files = SourceFiles.of([*_known_files(store), *known])
+    files = _known_files(store, MemoryRows(SourceFiles.of(known).table))
     return _look_in_collection(collection, files, max_file_mb=max_file_mb, on_progress=on_progress)
 
 
@@ -172,12 +178,19 @@ def _merged(parts: Sequence[Found]) -> Found:
 
 def together(catalogues: Sequence[Catalogue]) -> Catalogue:
     """Give one catalogue of several that have no root in common."""
-    table = pa.concat_tables([catalogue.table for catalogue in catalogues])
     failures = [failure for catalogue in catalogues for failure in catalogue.failures]
-    return Catalogue(
-        CatalogueRows(table.sort_by([("root", "ascending"), ("path_raw", "ascending")])),
-        sorted(failures, key=lambda failure: failure.path),
-    )
+    with RowCollector(CATALOGUE) as rows:
+        for _, part in heapq.merge(*map(_by_root, catalogues), key=itemgetter(0)):
+            rows.add(part)
+        return Catalogue(rows.finish(), sorted(failures, key=lambda failure: failure.path))
+
+
+def _by_root(catalogue: Catalogue) -> Iterator[tuple[str, pa.Table]]:
+    """Give the rows of a catalogue in their order, each part with the root of all its rows."""
+    for batch in in_order(catalogue).batches(CATALOGUE.names):
+        table = pa.Table.from_batches([batch])
+        for root in pc.unique(table["root"]).to_pylist():
+            yield root, table.filter(pc.equal(table["root"], root))
 
 
 def _registered(store: str) -> tuple[Collection, ...]:
@@ -214,7 +227,7 @@ def _check_is_there(one: Collection) -> None:
 
 def _look_in_collection(
     one: Collection,
-    known: SourceFiles,
+    known: KnownFiles,
     *,
     max_file_mb: int,
     on_progress: OnProgress | None,
@@ -226,7 +239,7 @@ def _look_in_collection(
 
 
 def _look_below(
-    known: SourceFiles,
+    known: KnownFiles,
     roots: Sequence[str],
     labels: str | None,
     manifest: str | None,
@@ -237,18 +250,22 @@ def _look_below(
     if manifest is not None:
         listed = read_manifest(Path(manifest), absolute, spellings=list(map(str, roots)))
         return _look_at(listed, known, labels, max_file_mb, on_progress)
-    result = scan_catalogue(absolute, known, max_file_mb=max_file_mb, on_progress=on_progress)
-    rows = (
-        labels_from_folders(result.files)
-        if labels is None
-        else labels_from_file(Path(labels), result.files, result.failures)
+    from_file = None if labels is None else FileLabels(Path(labels))
+    result = scan_catalogue(
+        absolute,
+        known,
+        labels=labels_from_folders if from_file is None else from_file.of,
+        max_file_mb=max_file_mb,
+        on_progress=on_progress,
     )
-    return Found(Catalogue(rows, result.failures), result.n_hashed, result.n_ignored)
+    if from_file is not None:
+        from_file.check_all_met(result.failures)
+    return Found(result.catalogue, result.n_hashed, result.n_ignored)
 
 
 def _look_at(
     listed: Manifest,
-    known: SourceFiles,
+    known: KnownFiles,
     labels: str | None,
     max_file_mb: int,
     on_progress: OnProgress | None,
@@ -259,22 +276,23 @@ def _look_at(
             f"both the manifest {listed.path} and the labels file {labels} give labels; "
             "leave out --labels, or the columns 'label' and 'group' of the manifest"
         )
-    result, rows = scan_manifest(listed, known, max_file_mb=max_file_mb, on_progress=on_progress)
-    if not listed.has_labels:
-        labelled = (
-            labels_from_folders(result.files)
-            if labels is None
-            else labels_from_file(Path(labels), result.files, is_part=True)
-        )
-        rows = rows.with_labels_of(labelled)
-    return Found(Catalogue(rows, result.failures), result.n_hashed, 0, passed_by=listed.passed_by)
+    instead = labels_from_folders if labels is None else FileLabels(Path(labels)).of
+    result = scan_manifest(
+        listed,
+        known,
+        labels=None if listed.has_labels else instead,
+        max_file_mb=max_file_mb,
+        on_progress=on_progress,
+    )
+    return Found(result.catalogue, result.n_hashed, 0, passed_by=listed.passed_by)
 
 
-def _known_files(store: str) -> SourceFiles:
+def _known_files(store: str, *others: RowBatches) -> KnownFiles:
+    """Give the files of the last scan, and others."""
     try:
-        return read_catalogue(open_store(store)).rows.files
+        return KnownFiles(read_catalogue(open_store(store)), *others)
     except ArtefactMissingError:
-        return SourceFiles.of(())
+        return KnownFiles(*others)
 
 
 def record(store: str, catalogue: Catalogue) -> None:

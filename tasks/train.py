@@ -4,15 +4,13 @@ Public: `train`, `make_generation`, `put_in_force`, `check_device`, `TrainedGene
 """
 
 import json
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from musichash_core.config import PipelineConfig
 from musichash_core.errors import TrainingError
-from storage.catalogue import Catalogue, read_catalogue
-from storage.extracted import read_extracted
+from storage.catalogue import read_catalogue
 from storage.generations import select_generation, selected_generation
 from storage.layout import StoreLayout
 from storage.store import open_store
@@ -24,11 +22,16 @@ from tasks.default_model import (
     why_no_default_model,
 )
 from tasks.described_training import train_described
+from tasks.training_labels import (
+    MIN_TRACKS_PER_LABEL,
+    enough_tracks,
+    labelled_rows,
+    labels_of,
+    partitions_of,
+)
 
 if TYPE_CHECKING:  # importing it loads torch, which belongs to this stage alone
     from musichash_core.training_records import TrainingEvent
-
-MIN_TRACKS_PER_LABEL = 2
 
 
 class TooFewLabelsError(TrainingError):
@@ -168,18 +171,14 @@ def make_generation(
     check_device(device)
     layout = open_store(store)
     fingerprint = config.feature_fingerprint
-    facts = read_extracted(layout, fingerprint).facts
-    partition_of = dict(
-        zip(facts["track_id"].to_pylist(), facts["partition_id"].to_pylist(), strict=True)
-    )
     catalogue = read_catalogue(layout)
-    labels, groups = _labels_of(catalogue, partition_of.keys())
-    kept, left_out = _enough_tracks(labels)
+    labelled = labelled_rows(catalogue)
+    partition_of, n_extracted = partitions_of(layout, fingerprint, labelled["track_id"])
+    labels, groups = labels_of(labelled, partition_of.keys())
+    kept, left_out = enough_tracks(labels)
     if len(kept) < MIN_LABELS:
         # Labels of which no track is extracted yet are no reason to do without them.
-        has_all_labels = (
-            partition_of or len({row.label for row in catalogue.rows} - {None}) < MIN_LABELS
-        )
+        has_all_labels = n_extracted > 0 or len(labelled["label"].unique()) < MIN_LABELS
         if has_all_labels and _may_install_default(layout, config):
             generation, summary = (
                 install_default_model(layout, config)
@@ -245,26 +244,6 @@ def _may_install_default(layout: StoreLayout, config: PipelineConfig) -> bool:
 def _why_not_default(config: PipelineConfig) -> str:
     reason = why_no_default_model(config)
     return f" (the shipped default model cannot stand in: {reason})" if reason else ""
-
-
-def _labels_of(
-    catalogue: Catalogue, decoded: Collection[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Give label and group per decoded, labelled track; a track of unknown group is its own."""
-    labels: dict[str, str] = {}
-    groups: dict[str, str] = {}
-    for track_id, rows in catalogue.by_track().items():
-        labelled = next((row for row in rows if row.label is not None), None)
-        if labelled is not None and labelled.label is not None and track_id in decoded:
-            labels[track_id] = labelled.label
-            groups[track_id] = labelled.group or track_id
-    return labels, groups
-
-
-def _enough_tracks(labels: dict[str, str]) -> tuple[set[str], set[str]]:
-    counts = Counter(labels.values())
-    kept = {label for label, count in counts.items() if count >= MIN_TRACKS_PER_LABEL}
-    return kept, counts.keys() - kept
 
 
 def check_device(device: str) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.catalogue import AUDIO_SUFFIXES
+from storage.catalogue_walk import AUDIO_SUFFIXES
 from storage.datasets.collecting import (
     Taken,
     check_path,

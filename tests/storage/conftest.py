@@ -17,17 +17,16 @@ from storage.atomic import digest_file
 from storage.catalogue import Catalogue, CatalogueRow, write_catalogue
 from storage.checkpoints import save_models
 from storage.encoded_store import write_encoded
-from storage.extracted import read_extracted
 from storage.feature_store import FeaturePartitionWriter, StoredTrack
 from storage.generations import select_generation
 from storage.indexes import CodesOrigin, keyed_codes, write_index
 from storage.layout import RECEIPT_NAME
-from storage.live_tables import collect_tables
+from storage.live_tables import Wanted, collect_tables, write_tables
 from storage.runs import finish_run, run_rows, start_run
 from storage.schemas import RUNS
 from storage.snapshots import Snapshot, content_digest, publish_snapshot
 from storage.store import create_store, open_store
-from storage.tables import table_of, write_part
+from storage.tables import read_part, table_of, write_part
 
 N_MELS = 8
 N_BITS = 16
@@ -175,22 +174,12 @@ def _publish_small_snapshot(root):
     catalogue = Catalogue(tuple(rows), (unreadable,))
     write_catalogue(layout, catalogue)
     run = finish_run(layout, start_run(layout), state="done")
-    tables = collect_tables(
-        layout,
-        catalogue,
-        read_extracted(layout, FEATURES),
-        generation=generation,
-        n_bits=N_BITS,
-    )
-    parts = {
-        "tracks": write_part(layout, "tracks", tables.tracks),
-        "predictions": write_part(layout, "predictions", tables.predictions),
-        "codes": write_part(layout, "codes", tables.codes),
-        "failures": write_part(layout, "failures", tables.failures),
-        "runs": write_part(layout, "runs", table_of(run_rows([run]), RUNS)),
-    }
+    with collect_tables(layout, catalogue, Wanted(FEATURES, generation, N_BITS)) as tables:
+        stored = write_tables(layout, tables)
+    codes = read_part(layout.root / stored.parts["codes"].path)
+    parts = stored.parts | {"runs": write_part(layout, "runs", table_of(run_rows([run]), RUNS))}
     written = write_index(
-        layout, keyed_codes(tables.codes), CodesOrigin(generation, (parts["codes"].sha256,))
+        layout, keyed_codes(codes), CodesOrigin(generation, (parts["codes"].sha256,))
     )
     folders = [layout.model_path(generation)]
     for name in PARTITIONS:
@@ -204,7 +193,7 @@ def _publish_small_snapshot(root):
         tables={name: [part.path] for name, part in parts.items()},
         index=written.index.path,
         index_info=written.info.path,
-        counts={"tracks": len(tables.tracks), "codes": len(tables.codes)},
+        counts={name: stored.n_rows[name] for name in ("tracks", "codes")},
         files=(*parts.values(), *written.files, *receipts),
     )
     publish_snapshot(layout, replace(snapshot, digest=content_digest(snapshot)))

@@ -10,7 +10,7 @@ import pytest
 
 from storage import carried_rows
 from storage.atomic import digest_file
-from storage.carried_rows import encoded_rows
+from storage.carried_rows import EncodedReader
 from storage.encoded_store import read_encoded
 from storage.extracted import read_extracted
 from storage.layout import RECEIPT_NAME
@@ -41,9 +41,8 @@ def rows(published, helpers):
             return read_encoded(folder, n_bits)
 
         monkeypatch.setattr(carried_rows, "read_encoded", reading)
-        collected = encoded_rows(
-            published, facts, receipts, generation=generation, n_bits=helpers.n_bits
-        )
+        reader = EncodedReader(published, receipts, generation=generation, n_bits=helpers.n_bits)
+        collected = reader.rows(facts)
         expected = picked(published, facts, generation, helpers.n_bits)
         assert [table.to_pylist() for table in collected] == expected
         return read

@@ -33,12 +33,16 @@ def tables(track_ids, *, cuts=(), genres=None):
     edges = [1, *sorted(1 + cut % (len(track_ids) + 1) for cut in cuts), len(track_ids) + 1]
     pieces = [whole.slice(a, b - a) for a, b in pairwise(edges)]
     table = pa.concat_tables(pieces)
-    return table.select(["track_id", "code"]), table.select(["genre"])
+    return table.select(["track_id", "code"]).to_batches(), table.select(["genre"]).to_batches()
+
+
+def tracks_of(track_ids, **how):
+    return coded_tracks(*tables(track_ids, **how), code_bytes=2)
 
 
 @given(st.one_of(ids, other_ids), st.lists(st.integers(0, 30), max_size=3))
 def test_ids_and_codes_are_those_of_the_table_however_it_is_cut(track_ids, cuts):
-    tracks = coded_tracks(*tables(track_ids, cuts=cuts))
+    tracks = tracks_of(track_ids, cuts=cuts)
 
     assert [track_id.decode() for track_id in tracks.track_ids] == track_ids
     assert tracks.codes[:, 0].tolist() == list(range(len(track_ids)))
@@ -46,7 +50,7 @@ def test_ids_and_codes_are_those_of_the_table_however_it_is_cut(track_ids, cuts)
 
 @given(ids, st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=10))
 def test_rows_are_found_by_id(track_ids, others):
-    tracks = coded_tracks(*tables(track_ids))
+    tracks = tracks_of(track_ids)
     wanted = [*track_ids[::2], *others]
 
     rows = rows_of(tracks.track_ids, np.array([name.encode() for name in wanted], "S32"))
@@ -58,7 +62,7 @@ def test_genres_are_numbered_alike_in_every_chunk():
     genres = ["jazz", "rock", "jazz", "folk", "rock"]
     track_ids = [f"{number:032x}" for number in range(5)]
 
-    tracks = coded_tracks(*tables(track_ids, cuts=(2, 3), genres=genres))
+    tracks = tracks_of(track_ids, cuts=(2, 3), genres=genres)
 
     assert [tracks.genre_names[number] for number in tracks.genres] == genres
     assert sorted(tracks.genre_names) == ["folk", "jazz", "rock"]
@@ -68,7 +72,7 @@ def test_tables_of_different_lengths_are_damage():
     codes, predictions = tables([f"{number:032x}" for number in range(5)])
 
     with pytest.raises(DamagedArtefactError, match="5 codes and 4 predictions"):
-        coded_tracks(codes, predictions.slice(0, 4))
+        coded_tracks(codes, [batch.slice(0, 4) for batch in predictions], code_bytes=2)
 
 
 @pytest.mark.parametrize("n_codes", [0, 1, 7, MAX_SAMPLED_LOGITS, MAX_SAMPLED_LOGITS + 4321])

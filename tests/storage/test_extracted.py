@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from storage.errors import DamagedArtefactError
-from storage.extracted import read_extracted
+from storage.extracted import extracted_ranges, read_extracted
 from storage.feature_store import FeaturePartition, FeaturePartitionWriter
 from storage.schemas import FAILURES, TRACK_FACTS
 
@@ -141,6 +141,22 @@ def test_what_was_kept_is_not_opened_again_and_gives_the_same(layout, helpers, w
     assert opened == ["0"]
     assert [row["partition_id"] for row in second.facts.to_pylist()] == ["a", "0", "b", "0"]
     assert len(second.failures) == 0
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_only_the_columns_asked_for_are_read(layout, helpers, write, is_kept):
+    write("b", done=[5, 1], failures=[helpers.failure_of(2)])
+    write("a", done=[3, 5])
+    every = read_extracted(layout, helpers.features, keep=is_kept)
+    with extracted_ranges(layout, helpers.features, n_ranges=2, columns=["duration_s"]) as ranges:
+        parts = [ranges.of_range(number) for number in range(2)]
+    names = ["track_id", "duration_s", "partition_id"]
+    assert all(part.facts.column_names == names for part in parts)
+    assert [row for part in parts for row in part.facts.to_pylist()] == (
+        every.facts.select(names).to_pylist()
+    )
+    failures = [row for part in parts for row in part.failures.to_pylist()]
+    assert failures == every.failures.to_pylist() != []
 
 
 def test_what_was_kept_of_changed_or_removed_partitions_is_not_used(layout, helpers, write, opened):

@@ -16,12 +16,12 @@ from storage.errors import DamagedArtefactError, FormatVersionError, StoreLocked
 from storage.extracted import read_extracted
 from storage.garbage import AlsoNeeded, collect, measure_leftovers, plan_collection
 from storage.generations import select_generation, selected_generation
-from storage.live_tables import collect_tables
+from storage.live_tables import Wanted, collect_tables, write_tables
 from storage.published import read_table, require_snapshot
 from storage.runs import finish_run, start_run
 from storage.snapshots import list_snapshots, point_at, publish_snapshot, read_snapshot
 from storage.store import holding_off_backfills, open_store, working_beside, writing
-from storage.tables import write_part
+from storage.tables import read_part
 from storage.verify import verify_all, verify_snapshot
 
 
@@ -65,28 +65,19 @@ class Story:
         """Publish some tracks, as a night does."""
         catalogue = self.record(numbers)
         features = self.helpers.features
-        tables = collect_tables(
-            self.layout,
-            catalogue,
-            read_extracted(self.layout, features),
-            generation=generation,
-            n_bits=self.helpers.n_bits,
-        )
-        named = {
-            "tracks": tables.tracks,
-            "predictions": tables.predictions,
-            "codes": tables.codes,
-            "failures": tables.failures,
-        }
+        wanted = Wanted(features, generation, self.helpers.n_bits)
+        with collect_tables(self.layout, catalogue, wanted) as tables:
+            stored = write_tables(self.layout, tables)
         parts = SnapshotParts(
             feature_fingerprint=features,
             generation=generation,
-            tables={name: [write_part(self.layout, name, table)] for name, table in named.items()},
+            tables={name: [part] for name, part in stored.parts.items()},
             receipts=tables.receipts,
-            counts={name: len(table) for name, table in named.items() if name != "predictions"},
+            counts={name: stored.n_rows[name] for name in ("tracks", "codes", "failures")},
         )
         run = finish_run(self.layout, start_run(self.layout), state="done")
-        snapshot = assemble_snapshot(self.layout, parts, tables.codes)
+        codes = read_part(self.layout.root / stored.parts["codes"].path)
+        snapshot = assemble_snapshot(self.layout, parts, codes)
         select_generation(self.layout, generation)
         return publish_snapshot(self.layout, with_runs_table(self.layout, snapshot, run))
 

@@ -8,7 +8,7 @@ import pytest
 
 from musichash_core.records import TrackFailure
 from storage.errors import LabelsError
-from storage.labels import Label, labels_from_file, labels_from_folders, read_labels
+from storage.labels import FileLabels, Label, labels_from_folders, read_labels
 
 GOOD = "track path,label,group\nrock/a.ogg,rock,Queen\nb.ogg,,\n"
 
@@ -29,6 +29,16 @@ def files(helpers):
         helpers.source_file(number, path=path)
         for number, path in enumerate(["rock/a.ogg", "b.ogg"])
     ]
+
+
+def labels_from_file(path, files, failures=(), *, is_part=False):
+    """Label files a few at a time, as a scan does."""
+    given = FileLabels(path)
+    rows = [row for file in files for row in given.of([file])]
+    if not is_part:
+        given.check_all_met(failures)
+    assert tuple(rows) == tuple(given.of(files))
+    return rows
 
 
 def test_the_first_folder_is_the_label(helpers):

@@ -1,15 +1,16 @@
 """The next snapshot's tables: every track of the catalogue exactly once, and nobody else's."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from musichash_core.records import TrackFailure
 from storage.catalogue import Catalogue, CatalogueRow
 from storage.errors import ArtefactMissingError
-from storage.extracted import read_extracted
-from storage.live_tables import collect_tables
+from storage.live_tables import Wanted, collect_tables
 from storage.packed_codes import packed_codes
 from storage.schemas import FAILURES, PREDICTIONS, TRACKS, codes_schema
 from storage.tables import table_of
@@ -31,13 +32,8 @@ def collect(layout, helpers):
         helpers.write_encoded(layout, "g-1", name, numbers)
 
     def collect(*rows, failures=(), generation="g-1"):
-        return collect_tables(
-            layout,
-            Catalogue(tuple(rows), failures),
-            read_extracted(layout, helpers.features),
-            generation=generation,
-            n_bits=helpers.n_bits,
-        )
+        wanted = Wanted(helpers.features, generation, helpers.n_bits)
+        return whole(collect_tables(layout, Catalogue(tuple(rows), failures), wanted))
 
     return collect
 
@@ -48,6 +44,21 @@ def row(helpers):
         return CatalogueRow(helpers.source_file(number, path=path), label, group)
 
     return row
+
+
+class Whole(NamedTuple):
+    tracks: pa.Table
+    predictions: pa.Table
+    codes: pa.Table
+    failures: pa.Table
+    partition_ids: tuple[str, ...]
+
+
+def whole(live):
+    """Put the ranges together."""
+    with live:
+        tables = map(pa.concat_tables, zip(*live.ranges(), strict=True))
+        return Whole(*tables, live.failures, live.partition_ids)
 
 
 def ids(table):
@@ -95,7 +106,7 @@ def test_tracks_that_left_the_catalogue_are_left_out(collect, row):
 def test_an_empty_catalogue_has_empty_tables(collect):
     tables = collect()
     assert [len(table) for table in (tables.tracks, tables.codes, tables.failures)] == [0, 0, 0]
-    assert (tables.partition_ids, tables.n_quarantined) == ((), 0)
+    assert tables.partition_ids == ()
     assert packed_codes(tables.codes).shape == (0, 2)
 
 
@@ -124,8 +135,7 @@ def test_failures_of_scan_and_extraction_are_counted_by_kind(collect, row):
         "truncated",
         "decoder-crashed",
     ]
-    assert (tables.n_unreadable, tables.n_quarantined) == (1, 1)
-    assert len(tables.tracks) + tables.n_unreadable == len(tables.codes) + len(tables.failures)
+    assert len(tables.tracks) + 1 == len(tables.codes) + len(tables.failures)
 
 
 def test_a_track_that_is_neither_done_nor_failed_is_named(collect, row):

@@ -43,7 +43,8 @@ def told(result):
 
 
 def test_the_files_that_are_named_are_taken_and_no_others(manifest):
-    result, rows = scan_manifest(manifest("path\nrock/b.ogg\nnote.txt\n"))
+    result = scan_manifest(manifest("path\nrock/b.ogg\nnote.txt\n"))
+    rows = result.catalogue.rows
     # Neither the order nor the suffix decides: the owner has named the file.
     assert paths(rows) == ["note.txt", "rock/b.ogg"]
     assert [file.path for file in result.files] == paths(rows)
@@ -55,7 +56,7 @@ def test_what_the_owner_knows_comes_with_the_file(manifest):
         "id,path,label,group,bpm\n007,rock/a.ogg,rock,Queen,120\n=1+1,d.wav,,,\n,rock/b.ogg,NA,,1\n"
     )
     assert listed.passed_by == ("bpm",)
-    _, rows = scan_manifest(listed)
+    rows = scan_manifest(listed).catalogue.rows
     assert [(row.file.path, row.external_id, row.label, row.group) for row in rows] == [
         ("d.wav", "=1+1", None, None),
         ("rock/a.ogg", "007", "rock", "Queen"),
@@ -73,12 +74,13 @@ def test_a_manifest_with_a_column_of_labels_gives_the_labels(manifest, content, 
 
 def test_unchanged_files_are_not_read_again(manifest, music, monkeypatch):
     listed = manifest("path\nrock/a.ogg\nd.wav\n")
-    first, _ = scan_manifest(listed)
+    first = scan_manifest(listed)
     os.utime(music / "d.wav", ns=(0, 1_000_000_001))
-    second, _ = scan_manifest(listed, first.files)
+    second = scan_manifest(listed, first.files)
     assert second.n_hashed == 1
     monkeypatch.setattr("storage.file_identities.open_beneath", None)  # reading would fail
-    third, rows = scan_manifest(listed, second.files)
+    third = scan_manifest(listed, second.files)
+    rows = third.catalogue.rows
     assert (third.files, third.n_hashed, len(rows)) == (second.files, 0, 2)
 
 
@@ -103,7 +105,8 @@ BAD_ROWS = {
 @pytest.mark.parametrize("name", BAD_ROWS, ids=repr)
 def test_a_row_that_cannot_name_a_file_below_the_root_is_a_failure(manifest, name):
     listed = manifest(f'path,label\n"{name}",x\nd.wav,y\n')
-    result, rows = scan_manifest(listed)
+    result = scan_manifest(listed)
+    rows = result.catalogue.rows
     assert paths(rows) == ["d.wav"]
     (failure,) = result.failures
     assert (failure.track_id, failure.stage, failure.code) == ("", "scan", "outside-root")
@@ -129,7 +132,8 @@ GONE = [
     ids=lambda n: n[:9],
 )
 def test_a_row_that_names_no_file_is_a_failure(manifest, name):
-    result, rows = scan_manifest(manifest(f'path\n"{name}"\nd.wav\n'))
+    result = scan_manifest(manifest(f'path\n"{name}"\nd.wav\n'))
+    rows = result.catalogue.rows
     assert paths(rows) == ["d.wav"]
     (failure,) = result.failures
     assert failure.code == "vanished"
@@ -145,7 +149,8 @@ def test_links_folders_and_pipes_are_failures_and_lead_nowhere(manifest, music, 
     (music / "away").symlink_to(tmp_path)
     os.mkfifo(music / "pipe.ogg")
     names = ["link.ogg", "inside.ogg", "away/outside.ogg", "pipe.ogg", "rock", "d.wav/x", "d.wav"]
-    result, rows = scan_manifest(manifest("path\n" + "\n".join(names)))
+    result = scan_manifest(manifest("path\n" + "\n".join(names)))
+    rows = result.catalogue.rows
     assert paths(rows) == ["d.wav"]
     assert told(result) == {f"line {at}": "not-a-regular-file" for at in range(2, 8)}
 
@@ -154,10 +159,10 @@ def test_a_folder_that_became_a_link_is_noticed_though_size_and_time_are_the_sam
     manifest, music, tmp_path
 ):
     listed = manifest("path\nrock/a.ogg\nd.wav\n")
-    first, _ = scan_manifest(listed)
+    first = scan_manifest(listed)
     (music / "rock").rename(tmp_path / "moved")
     (music / "rock").symlink_to(tmp_path / "moved")
-    result, _ = scan_manifest(listed, first.files)
+    result = scan_manifest(listed, first.files)
     assert told(result) == {"line 2": "not-a-regular-file"}
 
 
@@ -166,14 +171,16 @@ def test_files_that_may_not_be_read_are_failures(manifest, music, ordinary_user)
     (music / "rock").chmod(0)
     listed = manifest("path\nd.wav\nrock/a.ogg\nnote.txt\n")
     with ordinary_user():
-        result, rows = scan_manifest(listed)
+        result = scan_manifest(listed)
+        rows = result.catalogue.rows
     assert paths(rows) == ["note.txt"]
     assert told(result) == {"line 2": "permission", "line 3": "permission"}
 
 
 def test_files_over_the_limit_are_failures(manifest, music):
     (music / "d.wav").write_bytes(bytes(1_000_001))
-    result, rows = scan_manifest(manifest("path\nd.wav\nnote.txt\n"), max_file_mb=1)
+    result = scan_manifest(manifest("path\nd.wav\nnote.txt\n"), max_file_mb=1)
+    rows = result.catalogue.rows
     assert (paths(rows), told(result)) == (["note.txt"], {"line 2": "over-limit"})
 
 
@@ -184,7 +191,8 @@ def test_names_that_are_not_utf_8_are_spelled_as_the_catalogue_spells_them(manif
     (music / "lit\\xe9ral.ogg").write_bytes(b"sixth")
     (music / "d\\x2ewav").write_bytes(b"seventh")
     names = ["caf\\xe9.ogg", "lit\\xe9ral.ogg", "d\\x2ewav", "\\x2e\\x2e/outside.ogg"]
-    result, rows = scan_manifest(manifest("path\n" + "\n".join(names)))
+    result = scan_manifest(manifest("path\n" + "\n".join(names)))
+    rows = result.catalogue.rows
     assert [row.file.path_raw for row in rows] == [
         b"caf\xe9.ogg",
         b"d\\x2ewav",
@@ -229,7 +237,8 @@ def test_of_several_roots_each_row_names_its_own(manifest, music, other, monkeyp
         f"path,root\nd.wav,{music}\nd.wav,other\nnote.txt,{music}/\nd.wav,/elsewhere\nd.wav,\n",
         *(music, "other"),
     )
-    result, rows = scan_manifest(listed)
+    result = scan_manifest(listed)
+    rows = result.catalogue.rows
     assert [(row.file.root, row.file.path) for row in rows] == [
         (str(music), "d.wav"),
         (str(music), "note.txt"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from storage import tables
 from storage.errors import ArtefactMissingError, DamagedArtefactError, FormatVersionError
 from storage.schemas import (
     CATALOGUE,
@@ -21,7 +22,7 @@ from storage.schemas import (
     TRACKS,
     codes_schema,
 )
-from storage.tables import read_part, table_of, write_part, write_rows
+from storage.tables import PartWriter, read_part, table_of, write_part, write_rows
 
 SCHEMAS = {
     "catalogue": CATALOGUE,
@@ -213,3 +214,38 @@ def test_codes_need_no_unpacking_by_other_tools(tmp_path):
     assert frame["segment_codes"] == [code, b"ab"]
     assert frame["segment_starts_s"] == [0.0, 4.5]
     assert np.array_equal(np.float32(frame["logits"]), logits)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 999, 1000, 1001, 3500])
+def test_bytes_do_not_depend_on_how_many_rows_are_added_at_once(
+    tmp_path, layout, monkeypatch, n_rows
+):
+    monkeypatch.setattr(tables, "ROW_GROUP_ROWS", 1000)
+    rng = np.random.default_rng(n_rows)
+    table = pa.table(
+        {
+            "track_id": [rng.bytes(16).hex() for _ in range(n_rows)],
+            "code": pa.array([rng.bytes(8) for _ in range(n_rows)], pa.binary(8)),
+            "places": pa.array(
+                [["a"] * count for count in rng.integers(0, 4, n_rows)], pa.list_(pa.string())
+            ),
+        },
+    )
+    pq.write_table(  # in one piece, by pyarrow itself
+        table,
+        tmp_path / "whole.parquet",
+        row_group_size=1000,
+        compression="zstd",
+        write_page_checksum=True,
+        use_dictionary=True,
+        version="2.6",
+    )
+    with PartWriter(layout, "codes", table.schema) as writer:
+        start = 0
+        while start < n_rows:
+            count = int(rng.integers(1, 700))
+            writer.add(table.slice(start, count))
+            start += count
+        part = writer.place()
+    assert writer.n_rows == n_rows
+    assert (layout.root / part.path).read_bytes() == (tmp_path / "whole.parquet").read_bytes()

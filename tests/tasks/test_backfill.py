@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from musichash_core.config import parse_config
-from musichash_core.records import PartitionSummary, partition_of
-from storage.backfills import open_backfills, read_backfill
+from musichash_core.records import Partition, PartitionSummary, SourceFile, WorkItem, partition_of
+from storage.backfills import PLAN, open_backfills, read_backfill, write_plan
 from storage.collections import Collection, CollectionError, register_collection
 from storage.errors import ArtefactMissingError, CatalogueError
+from storage.source_files import FILES
 from storage.store import open_store, working_beside, writing
 from tasks.backfill import abandon, begin, extend, resume, writer_of
 from tasks.backfill_orders import BackfillError, Request, order_of
@@ -144,6 +147,37 @@ def test_a_copy_goes_where_its_track_goes_and_adds_no_audio(radio, store, config
     assert len(rows) == 6
     assert rows == sorted(rows, key=lambda row: (row["partition_id"], row["track_id"]))
     assert open_backfills(open_store(store)) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_partitions_left_are_those_of_the_plan_grouped_row_by_row(store, begun, seed):
+    _, state = begun
+    rng = np.random.default_rng(seed)
+    rows = [
+        {
+            "collection": "radio",
+            "partition_id": ["", "b", "a", "c"][int(rng.integers(4))],
+            "track_id": f"{int(rng.integers(9)):032x}",
+            "root": "/music",
+            "path": f"{number}.wav",
+            "path_raw": b"%d.wav" % number,
+            "n_bytes": number,
+            "mtime_ns": 0,
+            "attempts": int(rng.integers(3)),
+            "audio_s": float(rng.random()),
+        }
+        for number in range(40)
+    ]
+    write_plan(open_store(store), state.name, pa.Table.from_pylist(rows, PLAN))
+    groups = {}
+    for row in rows:
+        if row["partition_id"]:
+            file = SourceFile(**{name: row[name] for name in FILES.names})
+            item = WorkItem(file, row["attempts"], row["audio_s"])
+            groups.setdefault(row["partition_id"], {}).setdefault(row["track_id"], item)
+    left = work_left(store, state).to_extract
+    assert left == tuple(Partition(name, tuple(items.values())) for name, items in groups.items())
+    assert left.estimated_s == [partition.estimated_s for partition in left]
 
 
 def test_a_partition_that_was_cut_is_not_extracted_again(store, begun, config):

@@ -6,8 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musichash_core.records import SourceFile
+from storage import id_ranges, temporary_rows
 from storage.catalogue import Catalogue, CatalogueRow
-from tasks.changes import RootCounts, compare, places_of, read_published, why_refused
+from storage.id_ranges import count_ranges
+from tasks.changes import Comparison, RootCounts, compare, why_refused
+from tasks.published_tracks import PublishedTracks, published_schema
 
 ROOTS = ("/a", "/b")
 CONTENTS = "uvwxyz"
@@ -15,7 +18,7 @@ LABELS = (None, "low", "high")
 
 
 def track_id(content):
-    return f"{ord(content):032x}"
+    return f"{ord(content) * 0x9E3779B1 % 2**32:08x}{ord(content):024x}"
 
 
 def catalogue_of(files):
@@ -37,8 +40,8 @@ def by_content(files):
     return tracks
 
 
-def published_of(files):
-    """Make the published table that a run on these files gives."""
+def published_of(files, batch_rows=3):
+    """Make what a run on these files publishes."""
     tracks = sorted(by_content(files).items(), key=lambda entry: track_id(entry[0]))
     columns = {
         "track_id": [track_id(content) for content, _ in tracks],
@@ -49,22 +52,54 @@ def published_of(files):
         "n_bytes": [10] * len(tracks),
         "duration_s": [1.0] * len(tracks),
     }
-    return pa.table(columns, schema=read_published(None).schema)
+    table = pa.table(columns, schema=published_schema())
+    return PublishedTracks(table.to_batches(batch_rows), count_ranges(len(files)))
 
 
 def compared(before, after):
-    return compare(published_of(before), places_of(catalogue_of(after)))
+    with published_of(before) as published:
+        return compare(published, catalogue_of(after))
+
+
+def tracks_compared(before, after):
+    """Give each track of the catalogue with its first row and whether it is changed, in order."""
+    catalogue = catalogue_of(after)
+    n_ranges = count_ranges(max(len(before), len(after)))
+    with (
+        published_of(before) as published,
+        Comparison(published, catalogue, n_ranges) as comparison,
+    ):
+        return [
+            track
+            for tracks in comparison.ranges()
+            for track in zip(
+                tracks.track_ids.to_pylist(),
+                tracks.files["row"].take(pa.array(tracks.first)).to_pylist(),
+                tracks.is_changed.tolist(),
+                strict=True,
+            )
+        ]
 
 
 catalogues = st.dictionaries(
-    st.tuples(st.sampled_from(ROOTS), st.sampled_from(["1.ogg", "2.ogg", "d/3.ogg", "d/4.mp3"])),
+    st.tuples(
+        st.sampled_from(ROOTS), st.sampled_from(["1.ogg", "\\xff.ogg", "d/3", "d-e/3", "d.e"])
+    ),
     st.tuples(st.sampled_from(CONTENTS), st.sampled_from(LABELS)),
 )
 
 
-@given(before=catalogues, after=catalogues)
+@given(before=catalogues, after=catalogues, rows_at_once=st.sampled_from([1, 2, 65_536]))
 @settings(max_examples=300, deadline=None)
-def test_every_count_is_that_of_a_plain_comparison(before, after):
+def test_every_count_is_that_of_a_plain_comparison(before, after, rows_at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(id_ranges, "RANGE_ROWS", rows_at_once)
+        patch.setattr(id_ranges, "BUFFER_ROWS", rows_at_once)
+        patch.setattr(temporary_rows, "KEPT_ROWS", rows_at_once)
+        check_every_count(before, after)
+
+
+def check_every_count(before, after):
     old, new = by_content(before), by_content(after)
     was_at = {place: content for content, track in old.items() for place in track[2]}
     is_at = {place: content for content, track in new.items() for place in track[2]}
@@ -82,14 +117,14 @@ def test_every_count_is_that_of_a_plain_comparison(before, after):
     }
 
     changes = compared(before, after)
-    ids = changes.tracks["track_id"].to_pylist()
-    assert ids == sorted(map(track_id, new))
-    flags = changes.tracks["is_changed"].to_pylist()
-    assert {id for id, flag in zip(ids, flags, strict=True) if flag} == set(map(track_id, changed))
+    tracks = tracks_compared(before, after)
+    assert [id for id, _, _ in tracks] == sorted(map(track_id, new))
+    assert {id for id, _, is_changed in tracks if is_changed} == set(map(track_id, changed))
     rows = catalogue_of(after).rows
-    for id, row in zip(ids, changes.tracks["row"].to_pylist(), strict=True):
+    for id, row, _ in tracks:
         assert rows[row].file.track_id == id
         assert all(other.file.track_id != id for other in rows[:row])
+    assert changes.n_tracks == len(new)
     assert changes.n_published == len(old)
     assert changes.n_moved == len(moved)
     assert changes.n_removed == len(removed)
@@ -118,7 +153,7 @@ def test_two_files_that_change_places_have_moved_and_nothing_changed():
     after = {("/a", "1"): ("v", None), ("/a", "2"): ("u", None)}
     changes = compared(before, after)
     assert (changes.n_moved, changes.n_removed) == (2, 0)
-    assert changes.tracks["is_changed"].to_pylist() == [False, False]
+    assert not any(is_changed for _, _, is_changed in tracks_compared(before, after))
 
 
 def test_a_parent_folder_named_as_root_moves_nothing():

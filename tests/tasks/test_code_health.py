@@ -26,7 +26,7 @@ from storage.published import read_table
 from storage.snapshots import current_snapshot, list_snapshots, read_snapshot
 from storage.store import open_store
 from storage.verify import verify_all
-from tasks.code_health import CodeHealthAlarmError, HealthTables, check_health
+from tasks.code_health import CodeHealthAlarmError, check_health
 from tasks.health_answers import current_health, snapshot_health
 from tasks.health_table import escape_markdown, health_markdown, health_rows
 from tasks.index import publish
@@ -269,13 +269,9 @@ def test_an_alarm_that_blocks_leaves_the_last_snapshot(nights):
 def test_without_thresholds_those_of_the_current_snapshot_count(nights):
     nights.night("known", random_logits(N_KNOWN, 1), bit_share_alarm=0.11, bit_share_warn=0.1)
     snapshot = current_snapshot(nights.layout)
-    tables = HealthTables(
-        *(read_table(nights.layout, snapshot, name) for name in ("codes", "predictions"))
-    )
 
-    record = check_health(nights.layout, snapshot, tables)
+    record = check_health(nights.layout, snapshot)
 
-    assert check_health(nights.layout, snapshot) == record  # which reads them itself
     assert record.thresholds.bit_share_alarm == 0.11
     assert record.thresholds.bit_share_warn == 0.1
 

@@ -36,7 +36,8 @@ def read(path):
 def test_the_manifest_is_what_a_run_reads(gtzan, tmp_path):
     written = write_manifest("gtzan", str(gtzan), str(tmp_path / "m.csv"))
     manifest = read_manifest(tmp_path / "m.csv", check_roots([gtzan]))
-    result, rows = scan_manifest(manifest)
+    result = scan_manifest(manifest)
+    rows = result.catalogue.rows
     assert result.failures == ()
     assert [(row.external_id, row.label) for row in rows] == [
         ("blues.00000", "blues"),

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,14 +12,22 @@ from hypothesis import strategies as st
 
 from musichash_core.config import PartitionConfig, PipelineConfig
 from musichash_core.records import SourceFile, WorkItem, partition_of
+from storage import id_ranges, temporary_rows
 from storage.catalogue import Catalogue
-from storage.errors import ArtefactMissingError, CatalogueError
+from storage.errors import ArtefactMissingError, CatalogueError, TemporarySpaceError
 from storage.published import read_table
 from storage.runs import finish_run, start_run
 from storage.store import open_store
+from tasks import partitioning
 from tasks.extract import extract_partition, quarantine_track
 from tasks.index import publish
-from tasks.partitioning import MIN_PARTITION_AUDIO_S, SMALL_RUN_PARTITIONS, partition_work
+from tasks.partitioning import (
+    MIN_PARTITION_AUDIO_S,
+    SMALL_RUN_PARTITIONS,
+    PlannedPartitions,
+    TracksToExtract,
+    partition_work,
+)
 from tasks.plan import make_plan, scanned_at
 from tasks.scan import look, record
 
@@ -36,6 +45,10 @@ def work(*seconds):
     ]
 
 
+def cut(items, config):
+    return partition_work(TracksToExtract.of(items), config)
+
+
 # --- partitions ---
 
 
@@ -50,19 +63,20 @@ def test_every_track_is_in_one_partition_in_order_and_none_is_too_large(
 ):
     items = work(*seconds)
     config = PartitionConfig(max_tracks=max_tracks, max_audio_s=max_audio_s)
-    partitions = partition_work(items, config)
+    partitions = cut(items, config)
     assert [item for partition in partitions for item in partition.items] == items
     for partition in partitions:
         assert 1 <= len(partition.items) <= max_tracks
         assert len(partition.items) == 1 or partition.estimated_s <= max_audio_s + OTHER_ROUNDING
-    assert partition_work(items, config) == partitions
+    assert cut(items, config) == partitions
+    assert [partition_of(partition.items) for partition in partitions] == list(partitions)
     assert len({partition.partition_id for partition in partitions}) == len(partitions)
 
 
 @given(seconds=st.lists(st.floats(1.0, 600.0), min_size=1, max_size=300))
 @settings(deadline=None)
 def test_a_small_run_is_spread_over_workers_in_units_of_a_minute_or_more(seconds):
-    partitions = partition_work(work(*seconds), PartitionConfig(max_tracks=4096))
+    partitions = cut(work(*seconds), PartitionConfig(max_tracks=4096))
     share = sum(seconds) / SMALL_RUN_PARTITIONS
     target = min(4000.0, max(MIN_PARTITION_AUDIO_S, share))
     # Two neighbours would not have fitted into one: nothing is cut finer than need be.
@@ -70,8 +84,35 @@ def test_a_small_run_is_spread_over_workers_in_units_of_a_minute_or_more(seconds
         assert one.estimated_s + two.items[0].estimated_s > target - OTHER_ROUNDING
 
 
+@given(
+    seconds=st.lists(st.sampled_from([1.0, 30.0, 59.0, 600.0]), max_size=80),
+    block_rows=st.integers(1, 40),
+    kept_rows=st.sampled_from([0, 7, 65_536]),
+)
+@settings(max_examples=60, deadline=None)
+def test_partitions_made_when_asked_for_are_those_of_a_list_in_memory(
+    seconds, block_rows, kept_rows
+):
+    items = work(*seconds)
+    config = PartitionConfig(max_tracks=9)
+    plain = list(cut(items, config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partitioning, "BLOCK_ROWS", block_rows)
+        patch.setattr(temporary_rows, "KEPT_ROWS", kept_rows)
+        partitions = cut(items, config)
+        assert list(partitions) == plain
+        assert partitions == tuple(plain) == PlannedPartitions.of(plain)
+        assert partitions != tuple(plain[1:] or [None])
+        assert partitions[1::2] == tuple(plain[1::2])
+        assert [partitions[-1]] == plain[-1:] if plain else not partitions
+        assert partitions.n_tracks == [len(partition.items) for partition in plain]
+        assert partitions.estimated_s == [partition.estimated_s for partition in plain]
+        largest_first = sorted(plain, key=lambda partition: -partition.estimated_s)
+        assert list(partitions.largest_first) == largest_first
+
+
 def test_no_work_is_no_partition():
-    assert partition_work([], PartitionConfig()) == ()
+    assert cut([], PartitionConfig()) == ()
 
 
 def test_a_partition_is_named_by_its_tracks_and_their_attempts():
@@ -198,6 +239,52 @@ def test_changed_moved_and_removed_are_told_apart_once_published(publish_all, ca
     assert (plan.changes.n_moved, plan.changes.n_replaced) == (1, 1)
     extracted = [item.file.path for part in plan.partitions for item in part.items]
     assert sorted(extracted) == ["low/220.wav", "low/new.wav"]
+
+
+def test_a_plan_made_range_by_range_is_that_made_at_once(
+    monkeypatch, publish_all, catalogue, config
+):
+    for hz in (220, 330, 440, 550, 660, 770):
+        catalogue.add(f"low/{hz}.wav", hz)
+    catalogue.add_text("low/no-audio.mp3")
+    published = publish_all(catalogue.root)
+    (catalogue.root / "low/330.wav").rename(catalogue.root / "elsewhere.wav")
+    (catalogue.root / "low/440.wav").unlink()
+    (catalogue.root / "copy.wav").write_bytes((catalogue.root / "low/550.wav").read_bytes())
+    for hz in (880, 990, 1100, 1210, 1320):
+        catalogue.add(f"new/{hz}.wav", hz)
+    catalogue.add("low/220.wav", 1430)
+    found = scan(published.store, catalogue)
+    expected = {"seen": 13, "new": 5, "changed": 1, "retried": 1, "reused": 4, "removed": 2}
+
+    at_once = make_plan(published.store, found, config, retry_failed=True)
+    assert counts(at_once) == expected
+    for rows_at_once in (1, 3):
+        monkeypatch.setattr(id_ranges, "RANGE_ROWS", rows_at_once)
+        monkeypatch.setattr(id_ranges, "BUFFER_ROWS", rows_at_once)
+        monkeypatch.setattr(temporary_rows, "KEPT_ROWS", rows_at_once)
+        monkeypatch.setattr(partitioning, "BLOCK_ROWS", rows_at_once)
+        plan = make_plan(published.store, found, config, retry_failed=True)
+        assert plan == at_once
+        assert plan.counts == at_once.counts
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_plan_that_finds_no_room_says_so(
+    monkeypatch, tmp_path, store, three_tracks, config, buffering
+):
+    found = scan(store, three_tracks)
+    before = sorted(tmp_path.rglob("*"))
+    for module, name in ((id_ranges, "RANGE_ROWS"), (temporary_rows, "KEPT_ROWS")):
+        monkeypatch.setattr(module, name, 1)
+
+    def full(**_):
+        return open("/dev/full", "w+b", buffering=buffering)  # noqa: PTH123
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(TemporarySpaceError, match=r"No space left .* TMPDIR"):
+        make_plan(store, found, config)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_file_that_gets_its_former_bytes_back_is_reused(

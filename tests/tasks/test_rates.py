@@ -4,6 +4,8 @@ import math
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.runs import RunRecord
 from tasks.rates import (
@@ -16,7 +18,7 @@ from tasks.rates import (
     OTHER_BYTES_PER_AUDIO_S,
     WORKERS_START_S,
     AudioSizes,
-    measure_audio_sizes,
+    AudioSizeSums,
     measure_rates,
 )
 
@@ -117,7 +119,7 @@ def test_workers_that_wait_are_slower_than_their_cpu_time():
 
 def tracks(*rows):
     names = ("path", "n_bytes", "duration_s")
-    return pa.table(
+    return pa.record_batch(
         {name: [row[place] for row in rows] for place, name in enumerate(names)},
         schema=pa.schema(
             [("path", pa.string()), ("n_bytes", pa.int64()), ("duration_s", pa.float64())]
@@ -125,17 +127,37 @@ def tracks(*rows):
     )
 
 
+def sizes_of(*rows, at_once=1000):
+    sums = AudioSizeSums()
+    for start in range(0, len(rows), at_once):
+        sums.add(tracks(*rows[start : start + at_once]))
+    return sums.sizes
+
+
 def test_sizes_are_measured_by_suffix_where_there_are_enough_tracks():
     enough = [(f"a.b/{number}.MP3", 1000 * number, 1.0) for number in range(MIN_TRACKS_TO_MEASURE)]
     few = [("x.flac", 1, 100.0)] * (MIN_TRACKS_TO_MEASURE - 1)
     odd = [("folder.ogg/no suffix", 1, 1.0)] * 9 + [("f.wav", 10, None)] * 9
-    sizes = measure_audio_sizes(tracks(*enough, *few, *odd))
+    sizes = sizes_of(*enough, *few, *odd)
     assert sizes.measured == {".mp3": pytest.approx(2000.0)}
     assert sizes.estimate_s("new/song.mp3", 20_000) == pytest.approx(10.0)
 
 
+@given(
+    seconds=st.lists(st.floats(1.0, 5000.0), min_size=MIN_TRACKS_TO_MEASURE, max_size=60),
+    at_once=st.integers(1, 61),
+)
+def test_sizes_do_not_depend_on_how_many_tracks_are_read_at_once(seconds, at_once):
+    rows = [(f"{number}.ogg", 7 * number, length) for number, length in enumerate(seconds)]
+    n_bytes = sum(row[1] for row in rows)
+    audio_s = 0.0
+    for length in seconds:
+        audio_s += length
+    assert sizes_of(*rows, at_once=at_once).measured == {".ogg": n_bytes / audio_s}
+
+
 def test_sizes_are_guessed_where_nothing_is_published():
-    sizes = measure_audio_sizes(tracks())
+    sizes = sizes_of()
     assert sizes == AudioSizes({})
     assert sizes.estimate_s("a.FLAC", 900_000) == 900_000 / BYTES_PER_AUDIO_S[".flac"]
     for path in ("a.mp3", "a", ".flac", "x.flac/a", "a."):

@@ -35,7 +35,7 @@ from tasks.encode import encode_partition
 from tasks.index import publish
 from tasks.ledger import begin_run
 from tasks.report import write_report
-from tasks.report_codes import CodedTracks, separation
+from tasks.report_codes import CodedTracks, pair_rows, separation
 from tasks.report_facts import failure_facts, run_facts
 from tasks.report_text import bytes_text, printable, seconds_text
 from tasks.report_training import OTHERS, training_facts
@@ -434,19 +434,17 @@ def test_confusion_of_many_genres_folds_the_small_ones() -> None:
 
 def test_pairs_are_counted_once_and_never_within_a_group() -> None:
     packed = np.array([[0], [1], [3], [7], [255]], dtype=np.uint8)
-    labels = np.array(["a", "a", "b", "b", "a"], dtype=object)
-    groups = np.array(["x", "x", "y", "z", None], dtype=object)
-    tracks = CodedTracks(
-        labels, labels, labels, groups, labels, np.ones(5), np.zeros(5, dtype=bool), packed
-    )
-    found = separation(tracks)
+    labels = np.array([0, 0, 1, 1, 0], dtype=np.int32)
+    groups = dict(enumerate(["x", "x", "y", "z", None]))
+    tracks = CodedTracks(packed, labels, ("a", "b"), np.zeros(5, dtype=bool))
+    found = separation(tracks, pair_rows(tracks), groups)
     assert found is not None
     # Within: 0-4 (8 bits), 1-4 (7), 2-3 (1). The pair 0-1 is of one group.
     assert np.flatnonzero(found.within).tolist() == [1, 7, 8]
     # Between: 0-2 (2), 0-3 (3), 1-2 (1), 1-3 (2), 2-4 (6), 3-4 (5).
     assert found.between.tolist() == [0, 1, 2, 1, 0, 1, 1, 0, 0]
     held_out = replace(tracks, is_held_out=np.array([False, False, False, True, False]))
-    found = separation(held_out)
+    found = separation(held_out, pair_rows(held_out), groups)
     assert found is not None
     assert found.within.sum() == 1
     assert found.between.sum() == 3

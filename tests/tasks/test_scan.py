@@ -4,8 +4,10 @@ import csv
 
 import pytest
 
+from musichash_core.records import SourceFile, TrackFailure
+from storage.catalogue import Catalogue, CatalogueRow
 from storage.errors import ArtefactMissingError, CatalogueError, LabelsError, ManifestError
-from tasks.scan import check_catalogues, look, record, recorded
+from tasks.scan import check_catalogues, look, record, recorded, together
 
 
 def test_labels_are_folders_and_counts_are_told(store, three_tracks):
@@ -153,3 +155,33 @@ def test_files_over_the_limit_are_failures_until_the_limit_is_raised(store, thre
     assert (failure.code, failure.path) == ("over-limit", f"{three_tracks.root}/low/long.wav")
     record(store, found.catalogue)
     assert look(store, roots).counts["files"] == 4
+
+
+# --- several catalogues as one ---
+
+
+def catalogue_of(*places):
+    """Give a catalogue of files at some places, a root and a path each, in their order."""
+    files = [
+        SourceFile(f"{number:032x}", root, path, path.encode(), 1, 2)
+        for number, (root, path) in enumerate(sorted(places))
+    ]
+    failures = [TrackFailure("", f"{root}/-", "scan", "permission", "no") for root, _ in places]
+    return Catalogue(map(CatalogueRow, files), failures)
+
+
+@pytest.mark.parametrize("memory_rows", [0, 4, 100])
+def test_catalogues_of_different_roots_are_one_sorted_by_root_and_path(memory_rows, monkeypatch):
+    monkeypatch.setattr("storage.collected_rows.MEMORY_ROWS", memory_rows)
+    monkeypatch.setattr("storage.collected_rows.BATCH_ROWS", 2)
+    parts = [
+        catalogue_of(("/m", "b"), ("/m", "a/x"), ("/m", "a-"), ("/é", "a")),
+        catalogue_of(("/a", "z"), ("/m b", "a"), ("/z", "a"), ("/z", "b"), ("/z", "c")),
+        catalogue_of(),
+        catalogue_of(("/m-", "a"), ("/b", "a")),
+    ]
+    one = together(parts)
+    every = [row for part in parts for row in part.rows]
+    assert list(one.rows) == sorted(every, key=lambda row: (row.file.root, row.file.path_raw))
+    failures = [failure for part in parts for failure in part.failures]
+    assert one.failures == tuple(sorted(failures, key=lambda failure: failure.path))

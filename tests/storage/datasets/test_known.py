@@ -105,7 +105,8 @@ def test_a_written_manifest_names_the_files_that_a_run_reads(folder, tmp_path):
     dataset = load_dataset("folder", folder)
     write_manifest_rows(tmp_path / "m.csv", dataset.tracks)
     manifest = read_manifest(tmp_path / "m.csv", check_roots([folder]))
-    result, rows = scan_manifest(manifest)
+    result = scan_manifest(manifest)
+    rows = result.catalogue.rows
     assert (manifest.failures, result.failures) == ((), ())
     assert {row.file.path_raw for row in rows} == {
         *(name.encode() for name in ODD_NAMES),
