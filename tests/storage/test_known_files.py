@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musichash_core.records import SourceFile
-from storage import collected_rows
+from storage import collected_rows, tables
 from storage.collected_rows import MemoryRows, RowCollector, Rows
 from storage.known_files import KnownFiles
 from storage.source_files import FILES, SourceFiles, found_table
@@ -53,7 +53,7 @@ def test_each_name_gets_the_first_that_is_known_of_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collected_rows, "BATCH_ROWS", batch_rows)
         patch.setattr(collected_rows, "MEMORY_ROWS", 0)
-        patch.setattr(collected_rows, "ROW_GROUP_ROWS", 3)
+        patch.setattr(tables, "ROW_GROUP_ROWS", 3)
         matcher = KnownFiles(*(rows_of(one, in_file=in_file) for one in files)).matcher()
         for start in range(0, len(names), part_rows):
             part = names[start : start + part_rows]
