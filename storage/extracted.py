@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.atomic import make_folder, place_file
-from storage.errors import StoreError
+from storage.errors import StoreError, TemporarySpaceError
 from storage.feature_store import FeaturePartition
 from storage.id_ranges import IdRanges, count_ranges
 from storage.layout import StoreLayout
@@ -173,9 +173,12 @@ def extracted_ranges(
     before = _kept_sources(layout, feature_fingerprint)
     sources, n_rows = _sources(root)
     n_ranges = n_ranges or count_ranges(max(n_rows, n_others))
+    gathered = _Gathering(n_ranges, columns)
     try:
-        gathered = _Gathering(n_ranges, columns)
         gathered.take_kept(layout, feature_fingerprint, before, sources)
+    except TemporarySpaceError:  # the partitions would find no more room
+        gathered.close()
+        raise
     except (StoreError, pa.ArrowInvalid):
         gathered.close()
         gathered, before = _Gathering(n_ranges, columns), {}

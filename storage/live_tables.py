@@ -102,9 +102,9 @@ class LiveTables:
         self._sources.close()
 
     @property
-    def n_bits(self) -> int:
-        """Length of the codes."""
-        return self._sources.wanted.n_bits
+    def wanted(self) -> Wanted:
+        """Which features and codes they are of."""
+        return self._sources.wanted
 
     def ranges(self) -> Iterator[LiveRange]:
         """Give the rows of each range; one after the other they are the tables, sorted."""
@@ -187,7 +187,7 @@ def write_tables(
 ) -> WrittenTables:
     """Store the tables, or some of them, as one part each."""
     schemas = dict(
-        zip(NAMES, (TRACKS, PREDICTIONS, codes_schema(tables.n_bits), FAILURES), strict=True)
+        zip(NAMES, (TRACKS, PREDICTIONS, codes_schema(tables.wanted.n_bits), FAILURES), strict=True)
     )
     with ExitStack() as stack:
         writers = {
@@ -206,7 +206,8 @@ def write_tables(
 def _checked(sources: "_Sources", unreadable: pa.Table, published: SortedRows) -> LiveTables:
     """Look at all ranges for what must stop a run, and count."""
     failures, partition_ids = [unreadable], set[str]()
-    n_tracks, n_removed, pending = 0, 0, _Pending()
+    n_tracks = n_removed = n_pending = 0
+    example = ""
     for number in range(sources.n_ranges):
         tracks = sources.of_range(number)
         failures.append(tracks.failures)
@@ -215,8 +216,14 @@ def _checked(sources: "_Sources", unreadable: pa.Table, published: SortedRows) -
         ids = published.below(first_id_after(number, sources.n_ranges))["track_id"]
         is_there = pc.is_in(ids, value_set=tracks.track_ids)
         n_removed += len(ids) - int(pc.sum(is_there).as_py() or 0)
-        pending.look(tracks)
-    pending.refuse()
+        pending = tracks.pending()
+        if len(pending):
+            n_pending, example = n_pending + len(pending), example or pending[0].as_py()
+    if n_pending:
+        raise ArtefactMissingError(
+            f"{n_pending} track(s) of the catalogue are not extracted yet (one is {example!r}); "
+            "run 'musichash extract' first"
+        )
     needed = sorted(partition_ids)
     _check_encoded(sources.layout, needed, sources.encoded_ids, sources.wanted.generation)
     return LiveTables(
@@ -271,27 +278,6 @@ class _Sources:
         self._only = None
         self._placed.close()
         self.extracted.close()
-
-
-class _Pending:
-    """Counts the tracks that are not extracted yet."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._first = ""
-
-    def look(self, tracks: LiveTracks) -> None:
-        paths = tracks.pending()
-        if len(paths):
-            self._first = self._first or paths[0].as_py()
-            self._count += len(paths)
-
-    def refuse(self) -> None:
-        if self._count:
-            raise ArtefactMissingError(
-                f"{self._count} track(s) of the catalogue are not extracted yet (one is "
-                f"{self._first!r}); run 'musichash extract' first"
-            )
 
 
 def _check_encoded(

@@ -84,8 +84,9 @@ def _built_parts(
     catalogue = read_catalogue(layout)
     track_ids = _track_ids(layout, snapshot)
     if track_ids is not None:
-        table = catalogue.table.filter(pc.is_in(catalogue.table["track_id"], value_set=track_ids))
-        catalogue = Catalogue(CatalogueRows(table), catalogue.failures)
+        table = catalogue.table
+        known = table.filter(pc.is_in(table["track_id"], value_set=track_ids))
+        catalogue = Catalogue(CatalogueRows(known), catalogue.failures)
     n_bits = code_length(read_model_card(layout, snapshot.generation))
     wanted = Wanted(snapshot.feature_fingerprint, snapshot.generation, n_bits)
     with collect_tables(scratch, catalogue, wanted) as tables:

@@ -91,7 +91,7 @@ def publish(
     encoded = {name: written.n_rows[name] for name in ("codes", "predictions")}
     account = replace(counted, encoded=encoded)
     accounted(record, written.n_rows["tracks"], tables.failures, account)
-    snapshot = _assemble(layout, config, generation, (tables, written), current)
+    snapshot = _assemble(layout, config, tables, written, current)
     if current is not None and is_unchanged(current, snapshot):
         return Published(current, is_new=False, record=replace(record, snapshot=current.number))
     check_health(layout, snapshot, config.health)
@@ -127,15 +127,14 @@ def _reasons(failures: pa.Table) -> str:
 def _assemble(
     layout: StoreLayout,
     config: PipelineConfig,
-    generation: str,
-    content: tuple[LiveTables, WrittenTables],
+    tables: LiveTables,
+    written: WrittenTables,
     current: Snapshot | None,
 ) -> Snapshot:
     """Build the index, and list every file of the next snapshot but the runs table."""
-    tables, written = content
     parts = SnapshotParts(
-        feature_fingerprint=config.feature_fingerprint,
-        generation=generation,
+        feature_fingerprint=tables.wanted.feature_fingerprint,
+        generation=tables.wanted.generation,
         tables={name: [part] for name, part in written.parts.items()},
         receipts=tables.receipts,
         counts={name: written.n_rows[name] for name in ("tracks", "codes", "failures")}

@@ -75,7 +75,7 @@ class TracksToExtract:
 
         Raises
         ------
-        TemporaryRoomError
+        TemporarySpaceError
             As `storage.temporary_rows.TemporaryRows.add` does.
         """
         for batch in rows.combine_chunks().to_batches(max_chunksize=BLOCK_ROWS):

@@ -209,7 +209,7 @@ class _Floats:
         return np.concatenate(self._parts)
 
 
-def value_counts(column: pa.ChunkedArray) -> "Counter[str]":
+def value_counts(column: pa.ChunkedArray) -> Counter[str]:
     """Count the values of a column, as text."""
     entries = pc.value_counts(column).to_pylist()
     return Counter({str(entry["values"]): entry["counts"] for entry in entries})

@@ -3,7 +3,7 @@
 Pairs and queries are sampled where there are many tracks; samples are evenly spaced in the
 order of track_id, which is a hash, so they are fair and the same every time.
 
-Public: `CodesGatherer`, `CodedTracks`, `CODED_TRACKS`, `pair_rows`, `PairRows`, `separation`,
+Public: `CodesGatherer`, `CodedTracks`, `pair_rows`, `PairRows`, `separation`,
 `Separation`, `neighbourhoods`, `Neighbourhood`.
 """
 
@@ -27,10 +27,6 @@ MAX_QUERIES = 12
 N_NEIGHBOURS = 5
 MAX_CANDIDATES = 10_000
 """Collapsed codes tie by the hundred thousand; so many are ranked, the rest is left out."""
-
-
-CODED_TRACKS = ("track_id", "label")
-"""Columns of the tracks table that `CodesGatherer` is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ class CodesGatherer:
         codes : pyarrow.Table
             With track_id and code, in their order.
         tracks : pyarrow.Table
-            With the columns `CODED_TRACKS`: at least the tracks of these codes.
+            With track_id and label: at least the tracks of these codes.
         """
         ids = codes["track_id"].combine_chunks()
         labels = tracks["label"].take(pc.index_in(ids, value_set=tracks["track_id"]))
