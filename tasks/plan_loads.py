@@ -5,7 +5,6 @@ Public: `stage_loads`, `ExtractedLoads`.
 
 from collections.abc import Collection
 
-import numpy as np
 import pyarrow as pa
 
 from musichash_core.config import PipelineConfig
@@ -15,31 +14,19 @@ from storage.receipts import finished_partitions
 from tasks.changes import Changes
 from tasks.estimates import Load
 from tasks.partitioning import PlannedPartitions
+from tasks.sums_by_name import SumsByName
 
 
 class ExtractedLoads:
     """Adds up the tracks of extracted partitions, and their seconds of audio."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-        self._audio_s = np.zeros(0)
-        self._n_tracks = np.zeros(0, np.int64)
+        self._sums = SumsByName(1)
         self._left_out: set[str] = set()
 
     def add(self, facts: pa.Table) -> None:
         """Add some tracks: columns ``partition_id`` and ``duration_s``."""
-        named = facts["partition_id"].combine_chunks().dictionary_encode()
-        places = [
-            self._places.setdefault(name, len(self._places))
-            for name in named.dictionary.to_pylist()
-        ]
-        n_more = len(self._places) - len(self._n_tracks)
-        self._audio_s = np.pad(self._audio_s, (0, n_more))
-        self._n_tracks = np.pad(self._n_tracks, (0, n_more))
-        at = np.array(places, np.int64)[named.indices.to_numpy()]
-        # One by one: the sums must not depend on how many tracks come at once.
-        np.add.at(self._audio_s, at, facts["duration_s"].to_numpy())
-        np.add.at(self._n_tracks, at, 1)
+        self._sums.add(facts["partition_id"].combine_chunks(), facts["duration_s"].to_numpy())
 
     def leave_out(self, partition_ids: Collection[str]) -> None:
         """Pass by some partitions from now on: those that are left to others."""
@@ -47,10 +34,9 @@ class ExtractedLoads:
 
     def without(self, finished: Collection[str]) -> list[Load]:
         """Give the partitions that are not among the finished ones, by name."""
-        left = sorted(self._places.keys() - self._left_out - set(finished))
-        at = [self._places[name] for name in left]
-        n_tracks, audio_s = self._n_tracks[at].tolist(), self._audio_s[at].tolist()
-        return list(map(Load, n_tracks, audio_s))
+        places = self._sums.places
+        at = [places[name] for name in sorted(places.keys() - self._left_out - set(finished))]
+        return list(map(Load, self._sums.counts[at].tolist(), self._sums.sums[0, at].tolist()))
 
 
 def stage_loads(

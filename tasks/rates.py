@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.runs import RunRecord
+from tasks.sums_by_name import SumsByName
 
 Unit = Literal["audio_s", "tracks"]
 
@@ -228,15 +228,10 @@ class AudioSizes:
 
 
 class AudioSizeSums:
-    """Adds up what published tracks say of the bytes of a second of audio, by suffix.
-
-    The sums do not depend on how the tracks come in batches: they are added one by one, in order.
-    """
+    """Adds up what published tracks say of the bytes of a second of audio, by suffix."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-        self._sums = np.zeros((2, 0))
-        self._counts = np.zeros(0, np.int64)
+        self._sums = SumsByName(2)
 
     def add(self, published: pa.RecordBatch) -> None:
         """Add some tracks.
@@ -250,23 +245,16 @@ class AudioSizeSums:
         paths = pc.utf8_lower(published["path"])
         suffixes = pc.struct_field(pc.extract_regex(paths, _SUFFIX), "suffix")
         has_both = pc.and_(pc.is_valid(suffixes), pc.is_valid(published["duration_s"]))
-        named = suffixes.filter(has_both).dictionary_encode()
-        places = [
-            self._places.setdefault(name, len(self._places))
-            for name in named.dictionary.to_pylist()
-        ]
-        n_more = len(self._places) - len(self._counts)
-        self._sums = np.pad(self._sums, ((0, 0), (0, n_more)))
-        self._counts = np.pad(self._counts, (0, n_more))
-        at = np.array(places, np.int64)[named.indices.to_numpy()]
-        for sums, name in zip(self._sums, ("n_bytes", "duration_s"), strict=True):
-            np.add.at(sums, at, published[name].filter(has_both).to_numpy())
-        np.add.at(self._counts, at, 1)
+        self._sums.add(
+            suffixes.filter(has_both),
+            *(published[name].filter(has_both).to_numpy() for name in ("n_bytes", "duration_s")),
+        )
 
     @property
     def sizes(self) -> AudioSizes:
         """What was measured, of the suffixes that enough tracks have."""
-        sums = zip(self._places, *self._sums.tolist(), self._counts.tolist(), strict=True)
+        found = self._sums
+        sums = zip(found.places, *found.sums.tolist(), found.counts.tolist(), strict=True)
         return AudioSizes(
             {
                 suffix: n_bytes / audio_s
