@@ -34,6 +34,7 @@ from storage.place_parts import PlaceParts
 from storage.sorted_rows import SortedRows
 from storage.source_files import FILES
 from tasks.published_tracks import PLACE_ROWS, TRACK_ROWS, PublishedTracks
+from tasks.value_counts import value_counts
 
 FILE_ROWS = pa.schema(
     [
@@ -179,8 +180,7 @@ class Comparison:
             columns = [batch[name] for name in FILE_ROWS.names[1:]]
             files = pa.table([rows, *columns], schema=FILE_ROWS)
             self._files.add(files)
-            for counted in pc.value_counts(batch["root"]).to_pylist():
-                self._n_files_below[counted["values"]] += counted["counts"]
+            self._n_files_below += value_counts(batch["root"])
             if len(self._published):
                 names = pc.binary_join_element_wise(batch["root"], batch["path"], "/")
                 places.add(pa.table([names, rows], schema=PLACE_ROWS))
@@ -254,9 +254,8 @@ class Comparison:
         for batch in self._published.rows:
             end = start + len(batch)
             lost = batch["root"].filter(pa.array(is_lost[start:end]))
-            for counts, roots in ((n_published, batch["root"]), (n_lost, lost)):
-                for counted in pc.value_counts(roots).to_pylist():
-                    counts[counted["values"]] += counted["counts"]
+            n_published += value_counts(batch["root"])
+            n_lost += value_counts(lost)
             start = end
         return tuple(
             RootCounts(root, n_published[root], n_lost[root], self._n_files_below[root])

@@ -40,6 +40,7 @@ from tasks.monitoring_runs import (
     metrics_of_the_last_run,
     seconds_since_1970,
 )
+from tasks.value_counts import value_counts
 
 HEALTH_LEVELS = get_args(Level)
 
@@ -226,9 +227,7 @@ def _by_collection(layout: StoreLayout, snapshot: Snapshot) -> Metric:
     counts: Counter[str] = Counter()
     _, batches = read_batches(layout, snapshot, "tracks", columns=["root"])
     for batch in batches:
-        counts.update(
-            {one["values"]: one["counts"] for one in batch["root"].value_counts().to_pylist()}
-        )
+        counts += value_counts(batch["root"])
     found = sorted((-count, root) for root, count in counts.items())
     shown = {names.get(root, root): float(-count) for count, root in found[:MOST_COLLECTIONS]}
     if len(found) > MOST_COLLECTIONS:

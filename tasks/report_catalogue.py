@@ -2,8 +2,7 @@
 
 Everything is counted over all rows, by Arrow; only lists of names are cut.
 
-Public: `CatalogueCounter`, `COUNTED_TRACKS`, `CatalogueFacts`, `Count`, `value_counts`,
-`most_frequent`.
+Public: `CatalogueCounter`, `COUNTED_TRACKS`, `CatalogueFacts`, `Count`, `most_frequent`.
 """
 
 from collections import Counter, defaultdict
@@ -13,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from tasks.value_counts import value_counts
 
 TOP_NAMES = 20
 """Labels, genres and formats that are listed by name."""
@@ -207,12 +208,6 @@ class _Floats:
 
     def all(self) -> NDArray[np.float64]:
         return np.concatenate(self._parts)
-
-
-def value_counts(column: pa.ChunkedArray) -> Counter[str]:
-    """Count the values of a column, as text."""
-    entries = pc.value_counts(column).to_pylist()
-    return Counter({str(entry["values"]): entry["counts"] for entry in entries})
 
 
 def most_frequent(counts: Counter[str], of: int) -> list[Count]:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from musichash_core.failure_codes import FAILURE_CODES
 from storage.failure_rows import SCAN_STAGE
 from storage.runs import KILLED, RunRecord
-from tasks.report_catalogue import Count, most_frequent, value_counts
+from tasks.report_catalogue import Count, most_frequent
+from tasks.value_counts import value_counts
 
 TOP_ROWS = 200
 """Rows of any table of single tracks."""

@@ -1,10 +1,13 @@
 """Stores small enough to make by hand: synthetic sound, and models that were never trained."""
 
+import gc
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from musichash_core.config import parse_config
@@ -260,3 +263,23 @@ def two_generations(request, made_once, tmp_path, config):
     first = selected_generation(open_store(store))
     (second,) = set(list_generations(open_store(store))) - {first}
     return Generations(store, first, second)
+
+
+@pytest.fixture
+def peaks_of():
+    """Measure what some work needs: bytes that Arrow, and that Python and NumPy held."""
+
+    def peaks_of(work, *arguments):
+        gc.collect()
+        before = pa.default_memory_pool()
+        pool = pa.proxy_memory_pool(before)
+        pa.set_memory_pool(pool)
+        tracemalloc.start()
+        try:
+            work(*arguments)
+            return np.array([pool.max_memory(), tracemalloc.get_traced_memory()[1]])
+        finally:
+            tracemalloc.stop()
+            pa.set_memory_pool(before)
+
+    return peaks_of

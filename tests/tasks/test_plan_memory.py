@@ -1,8 +1,5 @@
 """Planning in memory that does not grow with the catalogue, but for a few bytes per file."""
 
-import gc
-import tracemalloc
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -60,38 +57,23 @@ def published_as(catalogue):
     return pa.Table.from_pylist(rows, published_schema()).to_batches(ROWS_AT_ONCE)
 
 
-def peaks_of(work, *arguments):
-    """Give the most bytes that Arrow, and that Python and NumPy held more than before."""
-    gc.collect()
-    before = pa.default_memory_pool()
-    pool = pa.proxy_memory_pool(before)
-    pa.set_memory_pool(pool)
-    tracemalloc.start()
-    try:
-        work(*arguments)
-        return np.array([pool.max_memory(), tracemalloc.get_traced_memory()[1]])
-    finally:
-        tracemalloc.stop()
-        pa.set_memory_pool(before)
-
-
-def check_flat(work, arguments_of):
+def check_flat(peaks_of, work, arguments_of):
     few, many = (peaks_of(work, *arguments_of(n_files)) for n_files in (FEW, MANY))
     assert (many - few <= BYTES_PER_FILE * (MANY - FEW)).all(), (few, many)
     return few
 
 
-def test_a_first_night_of_many_tracks_is_planned_and_handed_out(tmp_path):
+def test_a_first_night_of_many_tracks_is_planned_and_handed_out(tmp_path, peaks_of):
     def plan_and_hand_out(catalogue):
         plan = make_plan(str(tmp_path / "none"), catalogue, PipelineConfig())
         n_tracks = sum(len(partition.items) for partition in plan.largest_first)
         assert n_tracks == plan.n_new == catalogue.n_files
 
-    few = check_flat(plan_and_hand_out, lambda n_files: [catalogue_of(n_files)])
+    few = check_flat(peaks_of, plan_and_hand_out, lambda n_files: [catalogue_of(n_files)])
     assert few.min() > 100 * ROWS_AT_ONCE  # something was measured
 
 
-def test_a_night_with_nothing_changed_is_compared():
+def test_a_night_with_nothing_changed_is_compared(peaks_of):
     def compare_with_itself(catalogue, published):
         n_parts = count_ranges(catalogue.n_files)
         with PublishedTracks(published, n_parts) as tracks:
@@ -103,4 +85,4 @@ def test_a_night_with_nothing_changed_is_compared():
         catalogue = catalogue_of(n_files)
         return catalogue, published_as(catalogue)
 
-    check_flat(compare_with_itself, arguments_of)
+    check_flat(peaks_of, compare_with_itself, arguments_of)

@@ -1,11 +1,7 @@
 """Scanning in memory that does not grow with the catalogue, but for a few bytes per file."""
 
-import gc
 import os
-import tracemalloc
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from storage import catalogue_walk, collected_rows, file_identities, tables
@@ -42,22 +38,7 @@ def make_files(root, n_files):
         os.close(descriptor)
 
 
-def peaks_of(work):
-    """Give the most bytes that Arrow, and that Python and NumPy held more than before."""
-    gc.collect()
-    before = pa.default_memory_pool()
-    pool = pa.proxy_memory_pool(before)
-    pa.set_memory_pool(pool)
-    tracemalloc.start()
-    try:
-        work()
-        return np.array([pool.max_memory(), tracemalloc.get_traced_memory()[1]])
-    finally:
-        tracemalloc.stop()
-        pa.set_memory_pool(before)
-
-
-def test_a_first_and_a_second_scan_of_many_files(tmp_path):
+def test_a_first_and_a_second_scan_of_many_files(tmp_path, peaks_of):
     peaks = {}
     for n_files in (FEW, MANY):
         root, store = tmp_path / f"{n_files}", str(tmp_path / f"store-{n_files}")
